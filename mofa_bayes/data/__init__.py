@@ -1,0 +1,1 @@
+"""What was seen: views of the same subjects, the outcomes to predict, and how both are read and prepared."""

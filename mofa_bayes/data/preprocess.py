@@ -1,0 +1,83 @@
+"""Preprocessing that is fitted once, stored with the posterior, and undone or applied again by name."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from mofa_bayes.data.multiview import MultiView
+
+Scale = Literal["feature", "view", "none"]
+_CENTRED = ("gaussian", "student_t")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preprocessing:
+    """What is subtracted from, and what divides, each feature of each view.
+
+    Attributes
+    ----------
+    dataset
+        `center_<view>` and `scale_<view>` (feature_<view>), in the units of the feature; 0 and 1 for features that are
+        not real-valued.
+    """
+
+    dataset: xr.Dataset
+
+    def apply(self, view: str, values: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Bring values of shape (..., feature) to the model's scale."""
+        center, scale = self._read(view, values.dtype)
+        result: NDArray[np.floating] = (values - center) / scale
+        return result
+
+    def invert(self, view: str, values: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Bring values of shape (..., feature) back to the data's scale."""
+        center, scale = self._read(view, values.dtype)
+        result: NDArray[np.floating] = values * scale + center
+        return result
+
+    def _read(self, view: str, dtype: np.dtype[np.floating]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        return self.dataset[f"center_{view}"].values.astype(dtype), self.dataset[f"scale_{view}"].values.astype(dtype)
+
+
+def fit_preprocessing(views: MultiView, scales: Mapping[str, Scale]) -> Preprocessing:
+    """Learn centres and scales from the observed values.
+
+    Parameters
+    ----------
+    views
+        The cohort to learn from.
+    scales
+        View -> `feature` (each real-valued feature gets unit standard deviation), `view` (the view's real-valued
+        features together get unit mean square, so that features keep their relative variances) or `none`.
+
+    Notes
+    -----
+    Only `gaussian` and `student_t` features are touched. A feature that does not vary in this cohort keeps scale 1, so
+    that nothing is divided by zero when a cohort is split into folds.
+    """
+    fitted = {}
+    for view in views.names:
+        values = views[view].values
+        is_real = np.isin(views.likelihoods(view).values, _CENTRED)
+        count = np.maximum((~np.isnan(values)).sum(axis=0), 1)
+        center = np.where(is_real, np.nansum(values, axis=0, dtype=np.float64) / count, 0.0)
+        square = np.nansum((values - center) ** 2, axis=0, dtype=np.float64) / count
+        scale = np.ones(len(center))
+        if scales[view] == "feature":
+            scale = np.where(is_real & _varies(square, center), np.sqrt(square), 1.0)
+        elif scales[view] == "view" and is_real.any() and square[is_real].mean() > 0:
+            scale = np.where(is_real, np.sqrt(square[is_real].mean()), 1.0)
+        dim = f"feature_{view}"
+        fitted[f"center_{view}"] = (dim, center, {"units": "units of the feature"})
+        fitted[f"scale_{view}"] = (dim, scale, {"units": "units of the feature"})
+    coords = {f"feature_{view}": views.dataset[f"feature_{view}"].values for view in views.names}
+    return Preprocessing(dataset=xr.Dataset(fitted, coords=coords))
+
+
+def _varies(square: NDArray[np.float64], center: NDArray[np.float64]) -> NDArray[np.bool_]:
+    result: NDArray[np.bool_] = square > (1e-10 * np.abs(center)) ** 2
+    return result

@@ -1,0 +1,255 @@
+"""The data as the engine sees it: parts (columns of one likelihood) by blocks (rows that have the same views).
+
+Rows and columns are put in a canonical order (by name), so that the answer does not depend on the order they came in.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from mofa_bayes.data.multiview import MultiView
+from mofa_bayes.data.preprocess import Preprocessing
+from mofa_bayes.engines.vi.kernels import Array
+from mofa_bayes.errors import FitError
+
+LIKELIHOODS = ("gaussian", "bernoulli")
+MAX_ROWS = 256
+_SPARSE_BELOW = 0.08
+_TILE_ROWS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Columns of one view that share a likelihood.
+
+    Attributes
+    ----------
+    view, likelihood
+        Their names.
+    features
+        Names of the columns, in canonical order.
+    scattered
+        Positions of the columns with a missing entry in some row that has the view.
+    n_observed, sum_squares
+        Per column: observed entries, and the sum of their squares on the model's scale.
+    """
+
+    view: str
+    likelihood: str
+    features: tuple[str, ...]
+    scattered: NDArray[np.intp]
+    n_observed: Array
+    sum_squares: Array
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns."""
+        return len(self.features)
+
+    @property
+    def gram_of(self) -> NDArray[np.intp]:
+        """Which Gram matrix each column uses: the shared one (0) or its own (1, 2, ...)."""
+        if self.likelihood == "bernoulli":
+            return np.arange(self.n_features)
+        index = np.zeros(self.n_features, dtype=np.intp)
+        index[self.scattered] = 1 + np.arange(len(self.scattered))
+        return index
+
+    @property
+    def n_grams(self) -> int:
+        """How many Gram matrices the part needs."""
+        return self.n_features if self.likelihood == "bernoulli" else 1 + len(self.scattered)
+
+
+class Gaps(Protocol):
+    """Scattered missing entries of one block and part; sums over observed entries are whole sums less the gaps."""
+
+    def over_columns(self, table: Array) -> Array:
+        """Sum rows of `table` (n_scattered, P) over each subject's missing columns: (n, P)."""
+        ...
+
+    def over_rows(self, table: Array) -> Array:
+        """Sum rows of `table` (n, P) over each column's missing subjects: (n_scattered, P)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SparseGaps:
+    """Few gaps: work grows with their number."""
+
+    missing: sp.csr_array
+    transposed: sp.csr_array
+
+    def over_columns(self, table: Array) -> Array:
+        """See `Gaps`."""
+        result: Array = self.missing @ table
+        return result
+
+    def over_rows(self, table: Array) -> Array:
+        """See `Gaps`."""
+        result: Array = self.transposed @ table
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class DenseGaps:
+    """Many gaps: matrix products with the mask, a tile of rows at a time so that no second mask is ever whole."""
+
+    missing: NDArray[np.bool_]
+
+    def over_columns(self, table: Array) -> Array:
+        """See `Gaps`."""
+        tiles = range(0, len(self.missing), _TILE_ROWS)
+        return np.concatenate([self.missing[start : start + _TILE_ROWS].astype(np.float64) @ table for start in tiles])
+
+    def over_rows(self, table: Array) -> Array:
+        """See `Gaps`."""
+        total = np.zeros((self.missing.shape[1], table.shape[1]))
+        for start in range(0, len(self.missing), _TILE_ROWS):
+            total += self.missing[start : start + _TILE_ROWS].astype(np.float64).T @ table[start : start + _TILE_ROWS]
+        return total
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """One block of one part.
+
+    Attributes
+    ----------
+    values
+        Gaussian: scaled values, 0 where missing. Bernoulli: y - 1/2, 0 where missing. Shape (n, D).
+    observed
+        Bernoulli only: 1.0 where observed, (n, D).
+    gaps
+        Gaussian only: the scattered missing entries, None when there are none.
+    """
+
+    values: NDArray[np.floating]
+    observed: Array | None
+    gaps: Gaps | None
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Rows that have the same views: `rows` are positions in canonical order, `cells` maps part number to data."""
+
+    rows: NDArray[np.intp]
+    cells: Mapping[int, Cells]
+
+    @property
+    def n_rows(self) -> int:
+        """Number of subjects in the block."""
+        return len(self.rows)
+
+    @property
+    def is_uniform(self) -> bool:
+        """Whether all its subjects have the same posterior covariance."""
+        return all(cells.observed is None and cells.gaps is None for cells in self.cells.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The whole cohort: parts, blocks, and the names of the rows in canonical order."""
+
+    subjects: tuple[str, ...]
+    parts: tuple[Part, ...]
+    blocks: tuple[Block, ...]
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """Names of the views in canonical order."""
+        return tuple(dict.fromkeys(part.view for part in self.parts))
+
+
+def lay_out(views: MultiView, preprocessing: Preprocessing) -> Layout:
+    """Arrange a cohort as parts and blocks.
+
+    Raises
+    ------
+    FitError
+        A feature has a likelihood that this engine does not have.
+    """
+    order = np.argsort(np.asarray(views.subjects), kind="stable")
+    pieces = [piece for view in sorted(views.names) for piece in _split_view(views, view)]
+    # A loop over views and not a dict of masks: a mask of the whole cohort is as large as the cohort.
+    present = {view: _rows_present(views[view].values)[order] for view in views.names}
+    groups = _group_rows(np.column_stack([present[view] for view in sorted(present)]))
+    parts: list[Part] = []
+    cells: list[dict[int, Cells]] = [{} for _ in groups]
+    for number, (view, likelihood, columns) in enumerate(pieces):
+        scaled = _scale(views, preprocessing, view, columns)
+        missing_somewhere = np.isnan(scaled[order][present[view]]).any(axis=0)
+        scattered = np.flatnonzero(missing_somewhere)
+        observed = ~np.isnan(scaled)
+        parts.append(
+            Part(
+                view=view,
+                likelihood=likelihood,
+                features=tuple(views.features(view)[d] for d in columns),
+                scattered=scattered,
+                n_observed=observed.sum(axis=0).astype(np.float64),
+                sum_squares=np.nansum(scaled**2, axis=0, dtype=np.float64),
+            )
+        )
+        for rows, own in zip(groups, cells, strict=True):
+            if present[view][rows[0]]:
+                own[number] = _make_cells(scaled[order[rows]], likelihood, scattered)
+    blocks = tuple(Block(rows, own) for rows, own in zip(groups, cells, strict=True))
+    return Layout(tuple(views.subjects[n] for n in order), tuple(parts), blocks)
+
+
+def _split_view(views: MultiView, view: str) -> list[tuple[str, str, NDArray[np.intp]]]:
+    likelihoods = views.likelihoods(view).values
+    unsupported = sorted(set(likelihoods) - set(LIKELIHOODS))
+    if unsupported:
+        raise FitError(
+            f"likelihood of view {view!r} in engine 'vi'",
+            got=", ".join(unsupported),
+            expected=f"one of {', '.join(LIKELIHOODS)}",
+            do="Declare another likelihood for these columns, transforming them first if need be (log1p for counts).",
+        )
+    by_name = np.argsort(np.asarray(views.features(view)), kind="stable")
+    pieces = ((view, kind, by_name[likelihoods[by_name] == kind]) for kind in LIKELIHOODS)
+    return [piece for piece in pieces if len(piece[2])]
+
+
+def _rows_present(values: NDArray[np.floating]) -> NDArray[np.bool_]:
+    present: NDArray[np.bool_] = (~np.isnan(values)).any(axis=1)
+    return present
+
+
+def _scale(
+    views: MultiView, preprocessing: Preprocessing, view: str, columns: NDArray[np.intp]
+) -> NDArray[np.floating]:
+    scaled: NDArray[np.floating] = preprocessing.apply(view, views[view].values)[:, columns]
+    return scaled
+
+
+def _group_rows(present: NDArray[np.bool_]) -> Sequence[NDArray[np.intp]]:
+    _, pattern = np.unique(present, axis=0, return_inverse=True)
+    groups = []
+    for p in range(int(pattern.max()) + 1):
+        rows = np.flatnonzero(pattern == p)
+        groups += np.array_split(rows, -(-len(rows) // MAX_ROWS))
+    return groups
+
+
+def _make_cells(scaled: NDArray[np.floating], likelihood: str, scattered: NDArray[np.intp]) -> Cells:
+    missing = np.isnan(scaled)
+    if likelihood == "bernoulli":
+        return Cells(np.where(missing, 0.0, scaled - 0.5).astype(np.float64), (~missing).astype(np.float64), None)
+    values = np.ascontiguousarray(np.where(missing, scaled.dtype.type(0), scaled))
+    return Cells(values, None, _find_gaps(missing[:, scattered]))
+
+
+def _find_gaps(missing: NDArray[np.bool_]) -> Gaps | None:
+    if not missing.any():
+        return None
+    if missing.mean() >= _SPARSE_BELOW:
+        return DenseGaps(missing)
+    matrix = sp.csr_array(missing.astype(np.float64))
+    return SparseGaps(matrix, matrix.T.tocsr())

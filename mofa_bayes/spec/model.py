@@ -1,0 +1,135 @@
+"""FactorModel: the whole belief about how views arise, as one value."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+from mofa_bayes.errors import SpecError
+from mofa_bayes.spec.priors import ARD, Gamma, Prior, SpikeSlab, require_positive
+
+Scale = Literal["feature", "view", "none"]
+_SCALES = ("feature", "view", "none")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewModel:
+    """What is believed of one view where it differs from the rest: None means as the model says."""
+
+    loadings: Prior | None = None
+    scale: Scale | None = None
+
+    def __post_init__(self) -> None:
+        if self.loadings is not None:
+            _require_prior(self.loadings)
+        if self.scale is not None:
+            _require_scale(self.scale)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactorModel:
+    """A multi-view factor model: y = mu + z w' + noise, z ~ N(0, I), by view and feature.
+
+    Parameters
+    ----------
+    n_factors
+        Upper limit on the number of factors; those that explain nothing are dropped by the fit.
+    loadings
+        Prior on the loadings of every view that `views` does not name.
+    scale
+        Scaling of real-valued features before the fit: `feature` (unit standard deviation each), `view` (unit mean
+        square over the view, keeping relative variances) or `none`. All are centred; the posterior reports on the
+        original scale where it says so.
+    noise
+        Prior on the noise precision of each gaussian feature.
+    intercept_scale
+        Prior standard deviation of intercepts, on the scaled data (gaussian) or the log-odds (bernoulli). 5 log-odds
+        admits prevalences below 1 in 10,000, and 5 standard deviations is vague for a centred feature.
+    min_variance
+        A factor that explains less than this share of the variance of every view is dropped after the fit.
+    views
+        View name -> `ViewModel`, for views that differ.
+
+    Raises
+    ------
+    SpecError
+        A value is not acceptable.
+    """
+
+    n_factors: int = 10
+    loadings: Prior = field(default_factory=SpikeSlab)
+    scale: Scale = "feature"
+    noise: Gamma = field(default_factory=Gamma)
+    intercept_scale: float = 5.0
+    min_variance: float = 0.01
+    views: Mapping[str, ViewModel] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.n_factors, int) or isinstance(self.n_factors, bool) or self.n_factors < 1:
+            raise SpecError(
+                "n_factors", got=repr(self.n_factors), expected="a whole number from 1 up", do="10 is a usual start."
+            )
+        _require_prior(self.loadings)
+        _require_scale(self.scale)
+        require_positive("intercept_scale", self.intercept_scale)
+        if not isinstance(self.noise, Gamma):
+            raise SpecError("noise", got=repr(self.noise), expected="a Gamma prior", do="Write noise=Gamma(shape=, rate=).")
+        if not isinstance(self.min_variance, int | float) or not 0 <= self.min_variance < 1:
+            raise SpecError(
+                "min_variance",
+                got=repr(self.min_variance),
+                expected="a share from 0 up to below 1",
+                do="0 keeps every factor; 0.01 keeps those that explain 1 % of some view.",
+            )
+        if not isinstance(self.views, Mapping) or not all(isinstance(v, ViewModel) for v in self.views.values()):
+            raise SpecError(
+                "views",
+                got=repr(self.views)[:80],
+                expected="a mapping from view name to ViewModel",
+                do='Write views={"ehr": ViewModel(loadings=ARD())}.',
+            )
+        object.__setattr__(self, "views", MappingProxyType(dict(self.views)))
+
+    def loadings_of(self, view: str) -> Prior:
+        """Prior on the loadings of a view."""
+        own = self.views.get(view)
+        return self.loadings if own is None or own.loadings is None else own.loadings
+
+    def scale_of(self, view: str) -> Scale:
+        """Scaling of a view."""
+        own = self.views.get(view)
+        return self.scale if own is None or own.scale is None else own.scale
+
+    def to_toml(self) -> str:
+        """Write the model as TOML text that `from_toml` reads back to an equal value."""
+        from mofa_bayes.spec.toml import write_model
+
+        return write_model(self)
+
+    @classmethod
+    def from_toml(cls, source: str | Path) -> "FactorModel":
+        """Read a model from TOML text, or from a file when `source` is a Path.
+
+        Raises
+        ------
+        SpecError
+            The text is not TOML, or a name or value in it is unknown.
+        FileError
+            The file cannot be read.
+        """
+        from mofa_bayes.spec.toml import read_model
+
+        return read_model(source)
+
+
+def _require_prior(value: object) -> None:
+    if not isinstance(value, ARD | SpikeSlab):
+        raise SpecError(
+            "prior on loadings", got=repr(value)[:80], expected="SpikeSlab(...) or ARD(...)", do="Pass one of these values."
+        )
+
+
+def _require_scale(value: object) -> None:
+    if value not in _SCALES:
+        raise SpecError("scale", got=repr(value), expected=f"one of {', '.join(_SCALES)}", do="Choose one of these.")
