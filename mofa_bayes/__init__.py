@@ -1,1 +1,99 @@
-"""x."""
+"""Bayesian multi-view latent factor models for medicine.
+
+The tree tells the story, and data flow one way through it:
+
+    data/        what was seen        MultiView, readers, preprocessing, outcomes, example cohorts
+    spec/        what we believe      priors and FactorModel, as values that travel through TOML
+    graph/       how data arise       spec and data to a PyMC model: the reference meaning
+    engines/     how we learn         vi
+    posterior/   what we learned      Posterior: draws, moments, provenance; project and impute
+    explain/     what it means        variance explained, sharing, biomarkers
+    risk/        what to expect       outcome families, the marginal likelihood, RiskModel, scores
+    export/      where it goes        tables
+    plot/        one function per question
+
+    import mofa_bayes as mb
+    views = mb.MultiView.from_frames({"rna": df_rna, "ehr": df_ehr})
+    post = mb.fit(views, mb.FactorModel(n_factors=10), seed=0)
+    mb.biomarkers(post, "rna", fdr=0.05)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mofa_bayes.data.cohorts import load_transbig
+    from mofa_bayes.data.multiview import MultiView
+    from mofa_bayes.data.readers import read_clinical, read_views
+    from mofa_bayes.data.simulate import simulate_cohort
+    from mofa_bayes.engines.vi.ascend import Ascent
+    from mofa_bayes.explain import biomarkers, sharing, variance_explained
+    from mofa_bayes.fitting import fit
+    from mofa_bayes.graph import graph
+    from mofa_bayes.posterior import Posterior, load
+    from mofa_bayes.risk import Binary, RiskModel, Survival
+    from mofa_bayes.spec import ARD, FactorModel, Gamma, SpikeSlab, ViewModel
+    from mofa_bayes.zoo import list_models, load_model
+
+_HOMES = {
+    "ARD": "spec",
+    "Ascent": "engines.vi.ascend",
+    "Binary": "risk",
+    "FactorModel": "spec",
+    "Gamma": "spec",
+    "MultiView": "data.multiview",
+    "Posterior": "posterior",
+    "RiskModel": "risk",
+    "SpikeSlab": "spec",
+    "Survival": "risk",
+    "ViewModel": "spec",
+    "biomarkers": "explain",
+    "fit": "fitting",
+    "graph": "graph",
+    "list_models": "zoo",
+    "load": "posterior",
+    "load_model": "zoo",
+    "load_transbig": "data.cohorts",
+    "read_clinical": "data.readers",
+    "read_views": "data.readers",
+    "sharing": "explain",
+    "simulate_cohort": "data.simulate",
+    "variance_explained": "explain",
+}
+
+__all__ = [
+    "ARD",
+    "Ascent",
+    "Binary",
+    "FactorModel",
+    "Gamma",
+    "MultiView",
+    "Posterior",
+    "RiskModel",
+    "SpikeSlab",
+    "Survival",
+    "ViewModel",
+    "biomarkers",
+    "fit",
+    "graph",
+    "list_models",
+    "load",
+    "load_model",
+    "load_transbig",
+    "read_clinical",
+    "read_views",
+    "sharing",
+    "simulate_cohort",
+    "variance_explained",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used, so that importing the package costs nothing."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -50,7 +50,7 @@ class MultiView:
         groups: pd.Series | None = None,
         covariates: pd.DataFrame | None = None,
         subjects: Literal["union", "common"] = "union",
-        uninformative: Literal["raise", "drop"] = "raise",
+        uninformative: Literal["raise", "drop", "keep"] = "raise",
     ) -> "MultiView":
         """Collect one table per view.
 
@@ -68,7 +68,8 @@ class MultiView:
         subjects
             `union` keeps every subject that some view has; `common` keeps those that all views have.
         uninformative
-            What to do with columns that are constant or wholly missing: `raise`, or `drop` them and log how many.
+            What to do with columns that are constant or wholly missing: `raise`, `drop` them and log how many, or `keep`
+            them, which is right for new patients and never for a fit.
 
         Raises
         ------
@@ -83,7 +84,7 @@ class MultiView:
                 do='Call MultiView.from_frames({"rna": df_rna, "ehr": df_ehr}).',
             )
         _require_choice("subjects", subjects, ("union", "common"))
-        _require_choice("uninformative", uninformative, ("raise", "drop"))
+        _require_choice("uninformative", uninformative, ("raise", "drop", "keep"))
         tables = {
             require_view_name(name): _with_text_labels(require_frame(f"view {name!r}", table))
             for name, table in frames.items()
@@ -262,6 +263,8 @@ def _choose_subjects(subjects: Mapping[str, list[str]], how: str) -> list[str]:
 
 
 def _keep_informative(view: str, table: pd.DataFrame, uninformative: str) -> pd.DataFrame:
+    if uninformative == "keep":
+        return table
     values = read_numbers(f"view {view!r}", table)
     useless = find_uninformative(values)
     if not useless.any():

@@ -18,7 +18,7 @@ def read_views(
     *,
     likelihoods: Likelihoods | None = None,
     subjects: Literal["union", "common"] = "union",
-    uninformative: Literal["raise", "drop"] = "raise",
+    uninformative: Literal["raise", "drop", "keep"] = "raise",
 ) -> MultiView:
     """Read every `<view>.parquet` or `<view>.csv` of a folder; `clinical.*` is left aside (see `read_clinical`).
 

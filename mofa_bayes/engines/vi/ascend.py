@@ -1,6 +1,7 @@
 """The ascent: passes over blocks and updates of the globals until the bound rises no more."""
 
 import logging
+import os
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import reduce
 
 import numpy as np
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from mofa_bayes.engines.vi.expand import best_rotation, best_scale, is_dense, rescale, rotate
@@ -32,6 +34,8 @@ logger = logging.getLogger(__name__)
 Progress = Callable[[int, float], None]
 _PATIENCE = 3
 _DENSE_PASSES = 20
+_MAX_INNER = 500
+_INNER_TOLERANCE = 1e-8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,12 +69,13 @@ class Ascent:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """What the ascent ends with: rows by block, globals, and the bound after each iteration of the final model."""
+    """What the ascent ends with: rows by block, globals, and the bound and number of factors after each iteration."""
 
     layout: Layout
     globals: Globals
     rows: tuple[Rows, ...]
     bound: Array
+    n_factors: NDArray[np.intp]
     converged: bool
     seconds: float
 
@@ -91,8 +96,8 @@ def ascend(
     Returns
     -------
     Fitted
-        `bound` holds the trace under the model's own priors, constants included; where factors were dropped, the trace
-        is that of the kept ones.
+        `bound` holds the trace under the model's own priors, constants included. It never falls while `n_factors` stays
+        the same; where factors were dropped it is that of a smaller model from there on.
     """
     start = time.perf_counter()
     climber = _Climber(layout, spec, settings, progress)
@@ -111,12 +116,11 @@ def ascend(
             stacklevel=2,
         )
     seconds = time.perf_counter() - start
-    return Fitted(layout, climber.globals, tuple(climber.rows), np.asarray(climber.bounds), converged, seconds)
+    bound, n_factors = np.asarray(climber.bounds), np.asarray(climber.counts)
+    return Fitted(layout, climber.globals, tuple(climber.rows), bound, n_factors, converged, seconds)
 
 
 def _default_threads() -> int:
-    import os
-
     return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
@@ -140,6 +144,7 @@ class _Climber:
         self.globals = first_globals(layout, self.priors, spec.n_factors)
         self.rows: list[Rows] = []
         self.bounds: list[float] = []
+        self.counts: list[int] = []
         self.map: Callable[..., list[tuple[Rows, Sums]]] = lambda function, items: [function(item) for item in items]
         self.n_passes = 0
 
@@ -150,10 +155,9 @@ class _Climber:
             self._climb(_DENSE_PASSES)
             self.priors = own
             self.globals = sparsify(self.globals, self.layout, own)
-            self.bounds = []
+            self.bounds, self.counts = [], []
         converged = self._climb(self.settings.max_iterations)
         if converged and self._drop_factors():
-            self.bounds = []
             converged = self._climb(self.settings.max_iterations)
         return converged
 
@@ -173,7 +177,7 @@ class _Climber:
         settled = 0
         for _ in range(max_iterations):
             sums = self._step()
-            if len(self.bounds) > 1:
+            if len(self.bounds) > 1 and self.counts[-1] == self.counts[-2]:
                 rise = self.bounds[-1] - self.bounds[-2]
                 settled = settled + 1 if abs(rise) < self.settings.tolerance * abs(self.bounds[-1]) else 0
                 if settled >= _PATIENCE:
@@ -192,6 +196,7 @@ class _Climber:
         globals_, bound = update_globals(self.layout, self.spec, self.priors, self.globals, sums)
         self.rows, self.globals = rows, globals_
         self.bounds.append(bound)
+        self.counts.append(globals_.n_factors)
         self.n_passes += 1
         if self.progress is not None:
             self.progress(self.n_passes, bound)
@@ -281,6 +286,15 @@ def keep_factors(globals_: Globals, factors: Array) -> Globals:
     return Globals(tuple(parts), views)
 
 
-def prior_names(priors: Mapping[str, Prior]) -> dict[str, str]:
-    """Name the prior of each view."""
-    return {view: prior.kind for view, prior in priors.items()}
+def infer_given_globals(layout: Layout, known: Mapping[int, PartGlobals], n_factors: int) -> tuple[Rows, ...]:
+    """Infer the rows of a layout under fixed globals, each block until its q(z) settles (at once when all is gaussian)."""
+    found = []
+    for block in layout.blocks:
+        rows = Rows(np.zeros((block.n_rows, n_factors)), pack(np.eye(n_factors))[None])
+        for _ in range(_MAX_INNER):
+            before = rows
+            rows, xis, _ = infer_rows(block, known, before)
+            if not xis or np.abs(rows.mean - before.mean).max() < _INNER_TOLERANCE:
+                break
+        found.append(rows)
+    return tuple(found)

@@ -1,0 +1,51 @@
+"""From draws to a table: mean and equal-tailed interval, with the level said in every row."""
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from mofa_bayes.errors import DataError, FitError
+from mofa_bayes.posterior import Posterior
+
+
+def summarise(draws: xr.DataArray, *, level: float = 0.95) -> pd.DataFrame:
+    """Summarise draws of dims (chain, draw, ...).
+
+    Returns
+    -------
+    One row per entry: its labels, `mean`, `sd`, `lower`, `upper` (equal-tailed interval) and `level`.
+
+    Raises
+    ------
+    DataError
+        `level` is not in (0, 1).
+    """
+    require_level(level)
+    points = draws.stack(point=("chain", "draw"))
+    tails = points.astype(np.float64).quantile([0.5 - level / 2, 0.5 + level / 2], dim="point")
+    table = xr.Dataset(
+        {
+            "mean": points.mean("point", dtype=np.float64),
+            "sd": points.std("point", dtype=np.float64, ddof=1),
+            "lower": tails.isel(quantile=0, drop=True),
+            "upper": tails.isel(quantile=1, drop=True),
+        }
+    ).to_dataframe()
+    return table[["mean", "sd", "lower", "upper"]].assign(level=level).reset_index()
+
+
+def require_level(level: float) -> None:
+    """Raise DataError unless `level` is in (0, 1)."""
+    if not isinstance(level, int | float) or not 0 < level < 1:
+        raise DataError("level", got=repr(level), expected="a number in (0, 1)", do="0.95 is usual.")
+
+
+def require_aligned(post: Posterior) -> None:
+    """Raise FitError when draws of the posterior differ by rotation, sign or order and cannot be averaged."""
+    if not post.is_aligned:
+        raise FitError(
+            "posterior",
+            got="draws that are not aligned",
+            expected="draws in one rotation, sign and order",
+            do="Align it first.",
+        )

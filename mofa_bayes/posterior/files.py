@@ -1,0 +1,87 @@
+"""A posterior as a NetCDF file: written whole or not at all, read with suspicion."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import xarray as xr
+
+from mofa_bayes.errors import FileError
+
+SCHEMA_VERSION = 1
+_GROUPS = ("posterior", "moments", "preprocessing", "fit")
+
+
+def write_tree(tree: xr.DataTree, path: Path) -> None:
+    """Write a tree to `path` through a temporary file beside it, so that `path` is never half written.
+
+    Raises
+    ------
+    FileError
+        The folder does not exist, is not writable, or is full.
+    """
+    encoding = {
+        node.path: {str(name): {"zlib": True, "complevel": 4} for name, var in node.data_vars.items() if var.dtype.kind in "fi"}
+        for node in tree.subtree
+        if node.data_vars
+    }
+    handle, name = -1, ""
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        os.close(handle)
+        tree.to_netcdf(name, engine="h5netcdf", encoding=encoding)
+        with open(name, "rb+") as file:
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)
+        os.replace(name, path)
+    except OSError as error:
+        raise FileError(
+            f"file {str(path)!r}",
+            got=error.strerror or type(error).__name__,
+            expected="a writable place with room for the posterior",
+            do="Choose another folder or free some space; nothing was overwritten.",
+        ) from error
+    finally:
+        if name and os.path.exists(name):
+            os.unlink(name)
+
+
+def read_tree(path: Path) -> xr.DataTree:
+    """Read a tree that `write_tree` wrote, into memory.
+
+    Raises
+    ------
+    FileError
+        The file is absent, damaged, foreign, or from a later version of this package.
+    """
+    if not path.is_file():
+        raise FileError(f"file {str(path)!r}", got="nothing there", expected="a saved posterior", do="Check the path.")
+    try:
+        with xr.open_datatree(path, engine="h5netcdf") as opened:
+            tree = opened.load()
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+        raise FileError(
+            f"file {str(path)!r}",
+            got=f"{type(error).__name__} while reading it",
+            expected="a posterior saved by mofa_bayes, in NetCDF",
+            do="It may be truncated or of another kind; save the posterior again.",
+        ) from error
+    missing = [group for group in _GROUPS if group not in tree.children]
+    version = tree.attrs.get("schema_version")
+    if missing or version is None:
+        raise FileError(
+            f"file {str(path)!r}",
+            got="a NetCDF file that is not a posterior of ours",
+            expected=f"groups {', '.join(_GROUPS)} and a schema version",
+            do="Load posteriors that post.save() wrote.",
+        )
+    if int(version) > SCHEMA_VERSION:
+        raise FileError(
+            f"file {str(path)!r}",
+            got=f"schema version {int(version)}",
+            expected=f"at most {SCHEMA_VERSION}",
+            do="Update mofa_bayes: a later version wrote this file.",
+        )
+    return tree

@@ -1,0 +1,213 @@
+"""Posterior: draws and moments of a fitted factor model, with where they came from; never the raw data."""
+
+import html
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from mofa_bayes.data.multiview import MultiView
+from mofa_bayes.data.preprocess import Preprocessing
+from mofa_bayes.errors import DataError
+from mofa_bayes.posterior.files import read_tree, write_tree
+from mofa_bayes.posterior.impute import impute_views
+from mofa_bayes.posterior.moments import FactorMoments
+from mofa_bayes.posterior.project import project_views
+from mofa_bayes.spec import FactorModel
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class Posterior:
+    """What was learned. Made by `mofa_bayes.fit`, read back by `mofa_bayes.load`.
+
+    Attributes
+    ----------
+    tree
+        DataTree with groups `posterior` (draws: `factors` (chain, draw, subject, factor), and for each view `loadings_`,
+        `intercept_`, `noise_sd_`, `ard_`, `active_`), `moments`, `preprocessing` and `fit`; its attributes are the
+        provenance. Works with ArviZ: `az.summary(post.tree, var_names=["ard_rna"])`.
+
+    Notes
+    -----
+    Loadings, intercepts and noise are on the model's scale: each real-valued feature is centred and divided by the scale
+    stored in `preprocessing`, so a loading is in standard deviations of the feature (with `scale="feature"`) per standard
+    deviation of the factor. Those of bernoulli features are log-odds.
+    """
+
+    tree: xr.DataTree
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """Names of the views."""
+        return tuple(json.loads(self.tree.attrs["views"]))
+
+    @property
+    def spec(self) -> FactorModel:
+        """The model that was fitted."""
+        return FactorModel.from_toml(self.tree.attrs["spec"])
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """Identifiers of the subjects of the fit."""
+        return tuple(str(subject) for subject in self.tree["posterior"]["subject"].values)
+
+    @property
+    def factor_names(self) -> tuple[str, ...]:
+        """Names of the factors, by the variance they explain."""
+        return tuple(str(factor) for factor in self.tree["posterior"]["factor"].values)
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the data and the model: ties scores to what they were computed from."""
+        return str(self.tree.attrs["fingerprint"])
+
+    @property
+    def provenance(self) -> dict[str, object]:
+        """Engine, seed, versions, data fingerprint, time: everything the tree's attributes say."""
+        return dict(self.tree.attrs)
+
+    @property
+    def is_aligned(self) -> bool:
+        """Whether draws of factors and loadings can be averaged."""
+        return bool(self.tree.attrs["aligned"])
+
+    @property
+    def bound(self) -> xr.DataArray:
+        """Evidence lower bound after each iteration, in nats, constants included (engine vi)."""
+        return self.tree["fit"]["bound"]
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """Centres and scales of the fit."""
+        return Preprocessing(dataset=self.tree["preprocessing"].to_dataset())
+
+    def factors(self) -> xr.DataArray:
+        """Draws of the factors, dims (chain, draw, subject, factor)."""
+        return self.tree["posterior"]["factors"]
+
+    def loadings(self, view: str) -> xr.DataArray:
+        """Draws of a view's loadings, dims (chain, draw, feature_<view>, factor), on the model's scale."""
+        return self.tree["posterior"][f"loadings_{self._require(view)}"]
+
+    def intercepts(self, view: str) -> xr.DataArray:
+        """Draws of a view's intercepts, dims (chain, draw, feature_<view>), on the model's scale."""
+        return self.tree["posterior"][f"intercept_{self._require(view)}"]
+
+    def noise_sd(self, view: str) -> xr.DataArray | None:
+        """Draws of the noise of a view's gaussian features on the model's scale; None when it has none."""
+        return self.tree["posterior"].get(f"noise_sd_{self._require(view)}")
+
+    def active(self, view: str) -> xr.DataArray | None:
+        """Draws of which loadings are not zero, dims (chain, draw, feature_<view>, factor); None for dense priors."""
+        return self.tree["posterior"].get(f"active_{self._require(view)}")
+
+    def features(self, view: str) -> tuple[str, ...]:
+        """Names of a view's features."""
+        return tuple(str(name) for name in self.tree["posterior"][f"feature_{self._require(view)}"].values)
+
+    def likelihoods(self, view: str) -> xr.DataArray:
+        """Likelihood of each feature of a view."""
+        return self.tree["moments"][f"likelihood_{self._require(view)}"]
+
+    def has_view(self, view: str) -> xr.DataArray:
+        """Say which subjects of the fit had a view, dims (subject,)."""
+        return self.tree["moments"][f"observed_{self._require(view)}"]
+
+    def factor_moments(self) -> FactorMoments:
+        """Mean and covariance of each subject's factors."""
+        return FactorMoments.from_dataset(self.tree["moments"].to_dataset())
+
+    def project(self, new: MultiView | Mapping[str, pd.DataFrame]) -> FactorMoments:
+        """Infer the factors of new subjects, whatever views and entries they miss.
+
+        Parameters
+        ----------
+        new
+            Views, or one table per view, on the scale of the data: the fit's centres and scales are applied. Features
+            are matched by name; absent ones count as missing.
+
+        Returns
+        -------
+        FactorMoments
+            Gaussian factors per subject. Uncertainty of the loadings enters through their second moments only, so the
+            covariance is too small where features far outnumber the subjects of the fit.
+
+        Raises
+        ------
+        DataError
+            No view, or no feature of a view, is one the model knows.
+        """
+        return project_views(self.tree, new)
+
+    def impute(
+        self, views: MultiView, *, level: float = 0.95, seed: int | np.random.Generator = 0
+    ) -> xr.Dataset:
+        """Fill the missing entries of views, with intervals.
+
+        Parameters
+        ----------
+        views
+            The views of the fit, or of new subjects.
+        level
+            Probability that each interval holds.
+        seed
+            Seed of the draws of factors.
+
+        Returns
+        -------
+        Dataset with `<view>`, `<view>_lower` and `<view>_upper` (subject, feature_<view>) on the scale of the data. A
+        bernoulli entry gets its probability of 1. Observed entries are returned as they are.
+        """
+        self_known = set(self.subjects).issuperset(views.subjects)
+        is_same = self_known and views.fingerprint == self.tree.attrs["data_fingerprint"]
+        moments = self.factor_moments().sel(views.subjects) if is_same else self.project(views)
+        return impute_views(self.tree, views, moments, level=level, rng=np.random.default_rng(seed))
+
+    def save(self, path: str | Path) -> None:
+        """Write to a NetCDF file, atomically. Factors are patient-level data; raw values of views are not in it.
+
+        Raises
+        ------
+        FileError
+            The place cannot be written; what was there before is untouched.
+        """
+        write_tree(self.tree, Path(path))
+
+    def summary(self) -> pd.DataFrame:
+        """Describe the fit: one row per view. Holds no patient's data."""
+        rows = []
+        for view in self.views:
+            kinds = pd.Series(self.likelihoods(view).values).value_counts()
+            text = ", ".join(f"{kind} {count}" for kind, count in kinds.items())
+            rows.append((view, len(self.features(view)), text, int(self.has_view(view).sum())))
+        return pd.DataFrame(rows, columns=["view", "n_features", "likelihoods", "n_subjects"]).set_index("view")
+
+    def __repr__(self) -> str:
+        sizes = self.tree["posterior"].sizes
+        return (
+            f"<Posterior ({self.tree.attrs['engine']}): {sizes['factor']} factors, {sizes['subject']} subjects, "
+            f"{sizes['chain'] * sizes['draw']} draws; views: {', '.join(self.views)}>"
+        )
+
+    def _repr_html_(self) -> str:
+        return f"<div><strong>{html.escape(repr(self)[1:-1])}</strong>{self.summary().to_html(border=0)}</div>"
+
+    def _require(self, view: str) -> str:
+        if view not in self.views:
+            raise DataError("view", got=repr(view), expected=f"one of {', '.join(self.views)}", do="Use one of these.")
+        return view
+
+
+def load(path: str | Path) -> Posterior:
+    """Read a posterior that `Posterior.save` wrote.
+
+    Raises
+    ------
+    FileError
+        The file is absent, damaged, foreign, or from a later version of this package.
+    """
+    return Posterior(read_tree(Path(path)))

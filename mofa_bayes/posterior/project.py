@@ -1,0 +1,128 @@
+"""New patients: q(z* | x*) from stored loadings and noise, under any pattern of missing views and entries."""
+
+import warnings
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from mofa_bayes.data.multiview import MultiView
+from mofa_bayes.data.preprocess import Preprocessing
+from mofa_bayes.engines.vi.ascend import infer_given_globals
+from mofa_bayes.engines.vi.kernels import unpack
+from mofa_bayes.engines.vi.layout import lay_out
+from mofa_bayes.errors import DataError, IgnoredWarning, name_some
+from mofa_bayes.posterior.build import part_state
+from mofa_bayes.posterior.moments import FactorMoments
+
+
+def project_views(tree: xr.DataTree, new: MultiView | Mapping[str, pd.DataFrame]) -> FactorMoments:
+    """Infer the factors of new subjects.
+
+    q(z*) has precision I + sum_d tau_d E[w_d w_d'] and the matching linear term, over the features that were observed: an
+    absent view drops out of both. Values are brought to the model's scale with the centres and scales of the fit, never
+    with those of the new subjects.
+
+    Parameters
+    ----------
+    tree
+        A posterior's tree.
+    new
+        Views, or one table per view. Features are matched by name: absent ones count as missing, unknown ones are left
+        out with a warning.
+
+    Raises
+    ------
+    DataError
+        No view, or no feature, is one the model knows.
+    """
+    moments = tree["moments"].to_dataset()
+    known = [str(name)[13:] for name in moments.data_vars if str(name).startswith("weights_mean_")]
+    views = _match(moments, known, _as_views(new, moments, known))
+    layout = lay_out(views, Preprocessing(dataset=tree["preprocessing"].to_dataset()))
+    globals_ = {n: part_state(moments, part.view, part).summarise(part) for n, part in enumerate(layout.parts)}
+    factors = tuple(str(name) for name in moments["factor"].values)
+    rows = infer_given_globals(layout, globals_, len(factors))
+    place = {subject: n for n, subject in enumerate(views.subjects)}
+    mean = np.empty((views.n_subjects, len(factors)))
+    pattern = np.empty(views.n_subjects, dtype=np.intp)
+    covariances: list[np.ndarray] = []
+    for block, own in zip(layout.blocks, rows, strict=True):
+        target = np.array([place[layout.subjects[n]] for n in block.rows])
+        covariance = unpack(own.covariance, len(factors))
+        mean[target] = own.mean
+        first = sum(len(c) for c in covariances)
+        pattern[target] = first + (np.arange(block.n_rows) if len(covariance) == block.n_rows else 0)
+        covariances.append(covariance)
+    return FactorMoments(views.subjects, factors, mean, np.concatenate(covariances), pattern)
+
+
+def _as_views(
+    new: MultiView | Mapping[str, pd.DataFrame], moments: xr.Dataset, known: list[str]
+) -> MultiView:
+    if isinstance(new, MultiView):
+        return new
+    likelihoods = {
+        view: {str(column): str(stored[str(column)]) for column in table.columns if str(column) in stored}
+        for view, table in new.items()
+        if view in known and isinstance(table, pd.DataFrame)
+        for stored in [moments[f"likelihood_{view}"].to_series()]
+    }
+    return MultiView.from_frames(new, likelihoods=likelihoods, uninformative="keep")
+
+
+def _match(moments: xr.Dataset, known: list[str], new: MultiView) -> MultiView:
+    """Bring new views to the model's views and features, in its order."""
+    foreign = [view for view in new.names if view not in known]
+    shared = [view for view in new.names if view in known]
+    if not shared:
+        raise DataError(
+            "views to project",
+            got=f"only views that the model does not know ({name_some(foreign)})",
+            expected=f"at least one of {', '.join(known)}",
+            do="Use the names of the fit.",
+        )
+    if foreign:
+        warnings.warn(f"views {name_some(foreign)} are not in the model and are left out", IgnoredWarning, stacklevel=4)
+    variables: dict[str, xr.DataArray] = {}
+    coords = {"subject": new.dataset["subject"].values}
+    for view in known:
+        dim = f"feature_{view}"
+        coords[dim] = moments[dim].values
+        variables[f"likelihood_{view}"] = moments[f"likelihood_{view}"]
+        if view in shared:
+            variables[f"values_{view}"] = _match_features(moments, view, new)
+        else:
+            shape = (new.n_subjects, len(coords[dim]))
+            variables[f"values_{view}"] = xr.DataArray(np.full(shape, np.nan), dims=("subject", dim))
+    return MultiView(xr.Dataset(variables, coords=coords))
+
+
+def _match_features(moments: xr.Dataset, view: str, new: MultiView) -> xr.DataArray:
+    dim = f"feature_{view}"
+    features = [str(name) for name in moments[dim].values]
+    unknown = sorted(set(new.features(view)) - set(features))
+    if len(unknown) == len(new.features(view)):
+        raise DataError(
+            f"features of view {view!r}",
+            got=f"none that the model knows ({name_some(unknown)})",
+            expected=f"names such as {name_some(features, 3)}",
+            do="Use the feature names of the fit.",
+        )
+    if unknown:
+        warnings.warn(
+            f"view {view!r}: {len(unknown)} features that the model does not know are left out", IgnoredWarning, stacklevel=5
+        )
+    values = new[view].reindex({dim: features}).transpose("subject", dim)
+    is_binary = moments[f"likelihood_{view}"].values == "bernoulli"
+    flags = values.values[:, is_binary]
+    wrong = ~np.isin(flags, (0, 1)) & ~np.isnan(flags)
+    if wrong.any():
+        raise DataError(
+            f"features of view {view!r} that the model knows as bernoulli",
+            got=f"other values in {name_some(np.asarray(features)[is_binary][wrong.any(axis=0)])}",
+            expected="0, 1 or NaN",
+            do="Code them as they were coded for the fit.",
+        )
+    return values
