@@ -1,11 +1,10 @@
 """A posterior as a NetCDF file: written whole or not at all, read with suspicion."""
 
-import os
-import tempfile
 from pathlib import Path
 
 import xarray as xr
 
+from mofa_bayes.atomic import replacing
 from mofa_bayes.errors import FileError
 
 SCHEMA_VERSION = 1
@@ -13,7 +12,7 @@ _GROUPS = ("posterior", "moments", "preprocessing", "fit")
 
 
 def write_tree(tree: xr.DataTree, path: Path) -> None:
-    """Write a tree to `path` through a temporary file beside it, so that `path` is never half written.
+    """Write a tree to `path` whole or not at all.
 
     Raises
     ------
@@ -25,27 +24,8 @@ def write_tree(tree: xr.DataTree, path: Path) -> None:
         for node in tree.subtree
         if node.data_vars
     }
-    handle, name = -1, ""
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        os.close(handle)
-        tree.to_netcdf(name, engine="h5netcdf", encoding=encoding)
-        with open(name, "rb+") as file:
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
-        os.replace(name, path)
-    except OSError as error:
-        raise FileError(
-            f"file {str(path)!r}",
-            got=error.strerror or type(error).__name__,
-            expected="a writable place with room for the posterior",
-            do="Choose another folder or free some space; nothing was overwritten.",
-        ) from error
-    finally:
-        if name and os.path.exists(name):
-            os.unlink(name)
+    with replacing(path) as part:
+        tree.to_netcdf(part, engine="h5netcdf", encoding=encoding)
 
 
 def read_tree(path: Path) -> xr.DataTree:

@@ -1,0 +1,49 @@
+"""Files that are written whole or not at all."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mofa_bayes.errors import FileError
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`, and move it there when the block ends well.
+
+    Raises
+    ------
+    FileError
+        The folder is absent, read-only or full; what was at `path` is untouched.
+    """
+    target = Path(path)
+    part: Path | None = None
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=f".part{target.suffix}", dir=target.parent)
+        os.close(handle)
+        part = Path(name)
+        yield part
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        part.chmod(0o666 & ~_umask())
+        part.replace(target)
+    except OSError as error:
+        if isinstance(error, FileError):
+            raise
+        raise FileError(
+            f"file {str(target)!r}",
+            got=error.strerror or type(error).__name__,
+            expected="a writable place with room for the file",
+            do="Choose another folder or free some space; nothing was overwritten.",
+        ) from error
+    finally:
+        if part is not None:
+            part.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

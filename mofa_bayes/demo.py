@@ -1,0 +1,103 @@
+"""The demo: a real cohort from views to a risk score, with every result written to a folder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from mofa_bayes.atomic import replacing
+from mofa_bayes.data.cohorts import load_transbig
+from mofa_bayes.errors import FileError
+from mofa_bayes.explain import biomarkers, sharing, summarise, variance_explained
+from mofa_bayes.fitting import fit
+from mofa_bayes.plot import plot_loadings, plot_risk, plot_variance
+from mofa_bayes.posterior import Posterior
+from mofa_bayes.risk import RiskModel, Scores, Survival
+from mofa_bayes.spec import FactorModel
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+HORIZONS = (3.0, 5.0, 10.0)
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class DemoResult:
+    """What the demo made: the posterior, the effects on risk, the scores, and the files it wrote."""
+
+    post: Posterior
+    effects: pd.DataFrame
+    scores: Scores
+    files: tuple[Path, ...]
+
+
+def run_demo(out: str | Path, *, seed: int = 0, progress: bool = True) -> DemoResult:
+    """Fit TRANSBIG, model time to distant metastasis, and write everything into a folder.
+
+    Parameters
+    ----------
+    out
+        Folder to write into; made when absent. Files of an earlier run are replaced.
+    seed
+        Seed of the fit and of the risk model.
+    progress
+        Show progress on a terminal.
+
+    Raises
+    ------
+    FileError
+        The folder cannot be made or written.
+    MissingExtraError
+        scikit-survival, which ships the cohort, is not installed.
+    """
+    folder = _make_folder(Path(out))
+    views, clinical = load_transbig()
+    post = fit(views, FactorModel(n_factors=8), seed=seed, progress=progress)
+    risk = RiskModel(Survival("years", "metastasis")).fit(post, clinical, seed=seed, progress=progress)
+    scores = risk.predict(post, times=HORIZONS)
+    post.save(folder / "posterior.nc")
+    scores.to_parquet(folder / "scores.parquet")
+    with replacing(folder / "biomarkers.csv") as part:
+        biomarkers(post, fdr=0.05).to_csv(part, index=False)
+    view, factor = _strongest(post)
+    _save(plot_variance(post), folder / "variance_explained.png")
+    _save(plot_loadings(post, view, factor), folder / "loadings.png")
+    _save(plot_risk(scores, time=HORIZONS[1]), folder / "risk.png")
+    names = ("posterior.nc", "scores.parquet", "biomarkers.csv", "variance_explained.png", "loadings.png", "risk.png")
+    return DemoResult(post, risk.effects(), scores, tuple(folder / name for name in names))
+
+
+def tabulate_factors(post: Posterior) -> pd.DataFrame:
+    """Describe each factor in a row: what it explains in each view (%), where it is active, its surest feature."""
+    shares = summarise(variance_explained(post)["by_factor"]).pivot_table(index="factor", columns="view", values="mean")
+    table = (shares.loc[list(post.factor_names), list(post.views)] * 100).round(1)
+    table["active in"] = sharing(post)["views"]
+    surest = biomarkers(post).groupby("factor", sort=False).head(1).set_index("factor")
+    table["strongest feature"] = surest["feature"]
+    return table
+
+
+def _strongest(post: Posterior) -> tuple[str, str]:
+    """View and factor of the largest share of variance explained."""
+    shares = variance_explained(post)["by_factor"].mean(("chain", "draw"))
+    best = shares.argmax(("view", "factor"))
+    return post.views[int(best["view"])], post.factor_names[int(best["factor"])]
+
+
+def _make_folder(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(
+            f"folder {str(folder)!r}",
+            got=error.strerror or type(error).__name__,
+            expected="a folder that exists or can be made",
+            do="Choose another one.",
+        ) from error
+    return folder
+
+
+def _save(ax: "Axes", path: Path) -> None:
+    with replacing(path) as part:
+        ax.figure.savefig(part, format="png")
