@@ -15,8 +15,9 @@ _COUNTS = ("poisson", "negative_binomial", "ordinal", "categorical")
 def guess_likelihoods(values: NDArray[np.floating]) -> NDArray[np.str_]:
     """Guess the likelihood of each column of a view.
 
-    A column whose observed values are all 0 or 1 is `bernoulli`; every other column is `gaussian`. Counts are never
-    guessed, because an age or a blood pressure in whole numbers looks the same: declare them.
+    A column whose observed values are all 0 or 1 is `bernoulli`; every other column is `gaussian`, one without any
+    observed value too. Counts are never guessed, because an age or a blood pressure in whole numbers looks the same:
+    declare them.
 
     Parameters
     ----------
@@ -27,7 +28,8 @@ def guess_likelihoods(values: NDArray[np.floating]) -> NDArray[np.str_]:
     -------
     Names, shape (feature,).
     """
-    is_binary = ((values == 0) | (values == 1) | np.isnan(values)).all(axis=0)
+    missing = np.isnan(values)
+    is_binary = ((values == 0) | (values == 1) | missing).all(axis=0) & ~missing.all(axis=0)
     return np.where(is_binary, "bernoulli", "gaussian")
 
 
@@ -54,7 +56,7 @@ def choose_likelihoods(
     chosen = guess_likelihoods(values).astype("U17")
     if declared is None:
         return chosen
-    named = dict.fromkeys(columns, declared) if isinstance(declared, str) else dict(declared)
+    named = _name_columns(view, columns, declared)
     unknown = [column for column in named if column not in columns]
     if unknown:
         raise DataError(
@@ -65,7 +67,7 @@ def choose_likelihoods(
         )
     position = {column: d for d, column in enumerate(columns)}
     for column, likelihood in named.items():
-        if likelihood not in LIKELIHOODS:
+        if not isinstance(likelihood, str) or likelihood not in LIKELIHOODS:
             raise DataError(
                 f"likelihood of column {column!r} in view {view!r}",
                 got=repr(likelihood),
@@ -75,6 +77,19 @@ def choose_likelihoods(
         _require_support(view, column, values[:, position[column]], likelihood)
         chosen[position[column]] = likelihood
     return chosen
+
+
+def _name_columns(view: str, columns: pd.Index, declared: object) -> dict[str, object]:
+    if isinstance(declared, str):
+        return dict.fromkeys(columns, declared)
+    if isinstance(declared, Mapping | pd.Series):
+        return {str(column): likelihood for column, likelihood in declared.items()}
+    raise DataError(
+        f"likelihoods of view {view!r}",
+        got=type(declared).__name__,
+        expected="the name of a likelihood, or a mapping from column to name",
+        do='Write likelihoods={"ehr": "bernoulli"} or {"ehr": {"smoker": "bernoulli"}}.',
+    )
 
 
 def _require_support(view: str, column: str, values: NDArray[np.floating], likelihood: str) -> None:

@@ -41,6 +41,10 @@ class MultiView:
 
     dataset: xr.Dataset
 
+    def __post_init__(self) -> None:
+        for variable in self.dataset.data_vars.values():
+            variable.values.flags.writeable = False
+
     @classmethod
     def from_frames(
         cls,
@@ -79,7 +83,7 @@ class MultiView:
         if not isinstance(frames, Mapping) or not frames:
             raise DataError(
                 "views",
-                got="none" if not frames else type(frames).__name__,
+                got="none" if isinstance(frames, Mapping) else type(frames).__name__,
                 expected="a mapping from view name to DataFrame, at least one",
                 do='Call MultiView.from_frames({"rna": df_rna, "ehr": df_ehr}).',
             )
@@ -89,7 +93,7 @@ class MultiView:
             require_view_name(name): _with_text_labels(require_frame(f"view {name!r}", table))
             for name, table in frames.items()
         }
-        declared = require_mapping("likelihoods", likelihoods or {}, list(tables))
+        declared = require_mapping("likelihoods", {} if likelihoods is None else likelihoods, list(tables))
         kept = _choose_subjects({view: list(table.index) for view, table in tables.items()}, subjects)
         variables: dict[str, tuple[tuple[str, ...], object]] = {}
         coords: dict[str, tuple[str, object]] = {"subject": ("subject", np.asarray(kept, dtype=np.str_))}
@@ -210,7 +214,7 @@ class MultiView:
             labels = [f"{self.features(view)[d]}\t{self.likelihoods(view).values[d]}" for d in columns]
             digest.update("\n".join([view, *labels]).encode())
             for rows in np.array_split(order, max(1, len(order) // 256)):
-                digest.update(np.ascontiguousarray(self[view].values[rows][:, columns], dtype="<f8").tobytes())
+                digest.update(_canonical(self[view].values[rows][:, columns]).tobytes())
         return digest.hexdigest()
 
     def __repr__(self) -> str:
@@ -281,6 +285,11 @@ def _keep_informative(view: str, table: pd.DataFrame, uninformative: str) -> pd.
     return table.loc[:, ~useless]
 
 
+def _canonical(values: np.ndarray) -> np.ndarray:
+    """One pattern of bits for each number: NaN and zero each have several (R's NA is a NaN of its own)."""
+    return np.where(np.isnan(values), np.nan, values.astype("<f8") + 0.0)
+
+
 def _place_rows(values: np.ndarray, own: list[str], kept: list[str]) -> np.ndarray:
     if own == kept:
         return values
@@ -296,7 +305,7 @@ def _read_groups(groups: pd.Series, subjects: list[str]) -> np.ndarray:
         raise DataError(
             "groups", got=type(groups).__name__, expected="a Series indexed by subject", do="Wrap it: pd.Series(...)."
         )
-    labels = align_rows("groups", groups.to_frame("group"), subjects)["group"]
+    labels = align_rows("groups", require_frame("groups", groups.to_frame("group")), subjects)["group"]
     if labels.isna().any():
         raise DataError(
             "groups",

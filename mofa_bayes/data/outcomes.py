@@ -54,10 +54,10 @@ def read_binary(clinical: pd.DataFrame, column: str, subjects: Sequence[str]) ->
     rows = align_rows("outcome table", require_frame("outcome table", clinical), subjects)
     values = read_column("the outcome table", rows, column)
     _refuse_event(column, values)
-    if values.min() == values.max():
+    if len(kinds := np.unique(values)) < 2:
         raise DataError(
             f"outcome column {column!r}",
-            got=f"only {values[0]:g}",
+            got=f"only {kinds[0]:g}" if len(kinds) else "no patients",
             expected="both 0 and 1 among these patients",
             do="A constant outcome has nothing to predict; check the selection.",
         )

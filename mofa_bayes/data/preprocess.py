@@ -12,6 +12,7 @@ from mofa_bayes.data.multiview import MultiView
 
 Scale = Literal["feature", "view", "none"]
 _CENTRED = ("gaussian", "student_t")
+_CHUNK = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +62,9 @@ def fit_preprocessing(views: MultiView, scales: Mapping[str, Scale]) -> Preproce
     """
     fitted = {}
     for view in views.names:
-        values = views[view].values
         is_real = np.isin(views.likelihoods(view).values, _CENTRED)
-        count = np.maximum((~np.isnan(values)).sum(axis=0), 1)
-        center = np.where(is_real, np.nansum(values, axis=0, dtype=np.float64) / count, 0.0)
-        square = np.nansum((values - center) ** 2, axis=0, dtype=np.float64) / count
+        center, square = _center_and_square(views, view)
+        center = np.where(is_real, center, 0.0)
         scale = np.ones(len(center))
         if scales[view] == "feature":
             scale = np.where(is_real & _varies(square, center), np.sqrt(square), 1.0)
@@ -76,6 +75,19 @@ def fit_preprocessing(views: MultiView, scales: Mapping[str, Scale]) -> Preproce
         fitted[f"scale_{view}"] = (dim, scale, {"units": "units of the feature"})
     coords = {f"feature_{view}": views.dataset[f"feature_{view}"].values for view in views.names}
     return Preprocessing(dataset=xr.Dataset(fitted, coords=coords))
+
+
+def _center_and_square(views: MultiView, view: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and mean squared deviation of each feature, summed in the order of names so that no other order matters."""
+    rows = np.argsort(np.asarray(views.subjects), kind="stable")
+    columns = np.argsort(np.asarray(views.features(view)), kind="stable")
+    center, square = np.zeros(len(columns)), np.zeros(len(columns))
+    for chunk in np.array_split(columns, -(-len(columns) // _CHUNK)):
+        values = views[view].values[:, chunk][rows].astype(np.float64)
+        count = np.maximum((~np.isnan(values)).sum(axis=0), 1)
+        center[chunk] = np.nansum(values, axis=0) / count
+        square[chunk] = np.nansum(np.square(values - center[chunk]), axis=0) / count
+    return center, square
 
 
 def _varies(square: NDArray[np.float64], center: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -7,6 +7,7 @@ from typing import Literal
 import pandas as pd
 
 from mofa_bayes.data.multiview import Likelihoods, MultiView
+from mofa_bayes.data.tables import require_labels
 from mofa_bayes.errors import DataError, FileError
 
 _SUFFIXES = (".parquet", ".csv")
@@ -25,7 +26,8 @@ def read_views(
     Parameters
     ----------
     folder
-        Where the files are. Parquet files carry their index; in a CSV file the first column holds the subject ids.
+        Where the files are. The first column of a CSV file, and of a Parquet file without an index, holds the subject
+        ids.
     likelihoods, subjects, uninformative
         As in `MultiView.from_frames`.
 
@@ -49,7 +51,15 @@ def read_views(
 
 
 def read_clinical(folder: str | Path) -> pd.DataFrame:
-    """Read `clinical.parquet` or `clinical.csv` of a folder: outcomes and covariates, indexed by subject id as text."""
+    """Read `clinical.parquet` or `clinical.csv` of a folder: outcomes and covariates, indexed by subject id as text.
+
+    Raises
+    ------
+    FileError
+        The folder or the file cannot be read.
+    DataError
+        Subject ids or column names are missing or not unique.
+    """
     files = _list_tables(Path(folder))
     if _CLINICAL not in files:
         raise FileError(
@@ -82,18 +92,41 @@ def _list_tables(folder: Path) -> Mapping[str, Path]:
 
 
 def _read_table(path: Path) -> pd.DataFrame:
+    from pyarrow import ArrowException
+
+    what = f"file {path.name!r}"
     try:
-        if path.suffix == ".csv":
-            table = pd.read_csv(path, index_col=0, dtype={0: str})
-        else:
-            table = pd.read_parquet(path)
-            if isinstance(table.index, pd.RangeIndex) and table.shape[1] > 0:
-                table = table.set_index(table.columns[0])
-    except (OSError, ValueError) as error:
+        table = _read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+    except (OSError, ValueError, TypeError, KeyError, ArrowException) as error:
+        if isinstance(error, DataError):
+            raise
         raise FileError(
-            f"file {path.name!r}",
+            what,
             got=f"{type(error).__name__} while reading it",
             expected=f"a table in {path.suffix[1:]} format",
             do="Open it with pandas to see what is wrong with it.",
         ) from error
+    if isinstance(table.index, pd.RangeIndex) and table.shape[1] > 0:
+        table = _index_by_first_column(what, table)
+    require_labels(what, "subject ids", table.index)
     return table.set_axis(table.index.astype(str), axis=0)
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    """Read a CSV file with its first column as text: identifiers such as 007 keep their zeros."""
+    header = pd.Index(pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0].dropna())
+    # pandas renames the second of two equal names, so that a doubled feature would pass for two.
+    require_labels(f"file {path.name!r}", "column names", header)
+    return pd.read_csv(path, dtype={0: str})
+
+
+def _index_by_first_column(what: str, table: pd.DataFrame) -> pd.DataFrame:
+    first = table.columns[0]
+    if pd.api.types.is_float_dtype(table.dtypes.iloc[0]):
+        raise DataError(
+            what,
+            got=f"no subject ids: there is no index, and the first column {first!r} holds decimal numbers",
+            expected="subject ids as index or in the first column",
+            do="Write the table with its index set to the subject ids.",
+        )
+    return table.set_index(first).rename_axis(None if str(first).startswith("Unnamed:") else first)

@@ -75,7 +75,7 @@ def simulate_cohort(design: Design, *, seed: int | np.random.Generator = 0) -> C
     Raises
     ------
     DataError
-        A factor is shared by an unknown view.
+        A factor is shared by an unknown view, or a view is to have more binary features than features.
     """
     unknown = {view for shared in design.sharing for view in shared} - set(design.n_features)
     if unknown:
@@ -84,6 +84,15 @@ def simulate_cohort(design: Design, *, seed: int | np.random.Generator = 0) -> C
             got=f"unknown views {', '.join(sorted(unknown))}",
             expected=f"names among {', '.join(design.n_features)}",
             do="Correct the names.",
+        )
+    binary = design.bernoulli or {}
+    excess = [view for view, count in binary.items() if not 0 <= count <= design.n_features.get(view, -1)]
+    if excess:
+        raise DataError(
+            "binary features of a simulated cohort",
+            got=f"more than there are, in {', '.join(excess)}",
+            expected="at most n_features of each view",
+            do="Correct the numbers or the names.",
         )
     rng = np.random.default_rng(seed)
     subjects = [f"p{n:04d}" for n in range(design.n_subjects)]

@@ -9,18 +9,18 @@ from numpy.typing import NDArray
 
 from mofa_bayes.errors import DataError, name_some
 
-_VIEW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
-_DEVICE_NAMES = {"con", "prn", "aux", "nul"}
+_VIEW_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.\-]{0,62}[A-Za-z0-9_\-])?")
+_DEVICE_NAMES = {"con", "prn", "aux", "nul"} | {f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10)}
 
 
 def require_view_name(name: object) -> str:
     """Return a view's name if it can name a variable, a file and an HDF5 group; raise DataError otherwise."""
-    if isinstance(name, str) and _VIEW_NAME.fullmatch(name) and name.lower() not in _DEVICE_NAMES:
+    if isinstance(name, str) and _VIEW_NAME.fullmatch(name) and name.split(".")[0].lower() not in _DEVICE_NAMES:
         return name
     raise DataError(
         "name of a view",
         got=repr(name),
-        expected="1 to 64 letters, digits, '_', '-' or '.', starting with a letter or digit",
+        expected="1 to 64 letters, digits, '_', '-' or '.' that can name a file on every system",
         do="Rename the view; its name becomes part of file and variable names.",
     )
 
@@ -47,7 +47,7 @@ def require_frame(what: str, table: object) -> pd.DataFrame:
 
 
 def require_labels(what: str, axis: str, labels: pd.Index) -> None:
-    """Raise DataError unless labels are one-level, present and unique."""
+    """Raise DataError unless labels are one-level, present, unique, and text that a file can hold."""
     if labels.nlevels > 1:
         problem, do = "a MultiIndex", "Join the levels into one label each."
     elif labels.hasnans:
@@ -55,9 +55,18 @@ def require_labels(what: str, axis: str, labels: pd.Index) -> None:
     elif (doubled := labels.astype(str).duplicated()).any():
         some = name_some(dict.fromkeys(labels[doubled]))
         problem, do = f"{int(doubled.sum())} duplicates ({some})", "Keep one row or column for each label."
+    elif not _is_storable("".join(labels.astype(str))):
+        problem, do = "null characters or lone surrogates", "Remove them: no file can hold them."
     else:
         return
     raise DataError(f"{axis} of {what}", got=problem, expected="present, unique, one-level labels", do=do)
+
+
+def _is_storable(text: str) -> bool:
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def read_numbers(what: str, table: pd.DataFrame) -> NDArray[np.floating]:

@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
+import h5py
+import numpy as np
 import xarray as xr
 
 from mofa_bayes.atomic import replacing
 from mofa_bayes.errors import FileError
 
 SCHEMA_VERSION = 1
-_GROUPS = ("posterior", "moments", "preprocessing", "fit")
+_GROUPS = {"posterior", "moments", "preprocessing", "fit"}
+_ATTRIBUTES = {"engine", "spec", "views", "aligned", "fingerprint", "data_fingerprint"}
 
 
 def write_tree(tree: xr.DataTree, path: Path) -> None:
@@ -39,6 +42,8 @@ def read_tree(path: Path) -> xr.DataTree:
     if not path.is_file():
         raise FileError(f"file {str(path)!r}", got="nothing there", expected="a saved posterior", do="Check the path.")
     try:
+        # h5py refuses what is not whole; h5netcdf would leave a half-opened file behind that complains when collected.
+        h5py.File(path, "r").close()
         with xr.open_datatree(path, engine="h5netcdf") as opened:
             tree = opened.load()
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
@@ -48,20 +53,19 @@ def read_tree(path: Path) -> xr.DataTree:
             expected="a posterior saved by mofa_bayes, in NetCDF",
             do="It may be truncated or of another kind; save the posterior again.",
         ) from error
-    missing = [group for group in _GROUPS if group not in tree.children]
     version = tree.attrs.get("schema_version")
-    if missing or version is None:
-        raise FileError(
-            f"file {str(path)!r}",
-            got="a NetCDF file that is not a posterior of ours",
-            expected=f"groups {', '.join(_GROUPS)} and a schema version",
-            do="Load posteriors that post.save() wrote.",
-        )
-    if int(version) > SCHEMA_VERSION:
+    if isinstance(version, int | np.integer) and version > SCHEMA_VERSION:
         raise FileError(
             f"file {str(path)!r}",
             got=f"schema version {int(version)}",
             expected=f"at most {SCHEMA_VERSION}",
             do="Update mofa_bayes: a later version wrote this file.",
+        )
+    if version != SCHEMA_VERSION or not tree.children.keys() >= _GROUPS or not tree.attrs.keys() >= _ATTRIBUTES:
+        raise FileError(
+            f"file {str(path)!r}",
+            got="a NetCDF file that is not a posterior of ours",
+            expected=f"groups {', '.join(sorted(_GROUPS))}, a schema version and the provenance of a fit",
+            do="Load posteriors that post.save() wrote.",
         )
     return tree

@@ -1,4 +1,4 @@
-"""What to expect: outcome families, the marginal likelihood that ties them to factors, and risk scores with intervals."""
+"""What to expect: outcome families, the marginal likelihood that ties them to factors, and scores with intervals."""
 
 from mofa_bayes.risk.binary import Binary
 from mofa_bayes.risk.fitted import ExtrapolationWarning, FittedRisk

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mofa_bayes.risk.response import Array, Design, Parameters, Tensor
+from mofa_bayes.risk.response import Array, Design, Parameters, Tensor, tensors
 
 LEVEL_SD = 3.0
 """Prior sd of the log hazard around the crude rate: a factor of 20 up or down.
@@ -58,7 +58,7 @@ class Weibull:
     Attributes
     ----------
     reference
-        Geometric mean of the observed times, in the table's units. At it the level and the shape are nearly independent.
+        Geometric mean of the observed times, in the table's units. There, level and shape are nearly independent.
     log_level
         Log of the cumulative hazard there under the crude event rate: the centre of the intercept's prior.
     """
@@ -80,11 +80,10 @@ class Weibull:
     def draw_parameters(self) -> dict[str, Tensor]:
         """Declare `intercept`, `shape` and, derived, `scale`: the time at which H0 is 1, in the table's units."""
         import pymc as pm
-        import pytensor.tensor as pt
 
         intercept = pm.Normal("intercept", self.log_level, LEVEL_SD)
         shape = pm.LogNormal("shape", 0.0, _SHAPE_SD)
-        pm.Deterministic("scale", self.reference * pt.exp(-intercept / shape))
+        pm.Deterministic("scale", self.reference * pm.math.exp(-intercept / shape))
         return {"intercept": intercept, "shape": shape}
 
     def design(self, time: Array) -> dict[str, NDArray[Any]]:
@@ -128,14 +127,14 @@ class PiecewiseExponential:
         return {"interval": np.array([0.0, *self.cuts])}
 
     def draw_parameters(self) -> dict[str, Tensor]:
-        """Declare `log_hazard` (interval), per unit of time: a centred, non-centred-in-scale random walk around a level.
+        """Declare `log_hazard` (interval), per unit of time: a random walk, non-centred, around a level.
 
         log_hazard_j = level + roughness * (walk_j - mean walk), walk_j the sum of j standard normal steps. Subtracting
         the mean leaves the level to be the average log hazard, which data know well, instead of the first interval's.
         """
         import pymc as pm
-        import pytensor.tensor as pt
 
+        pt = tensors()
         level = pm.Normal("level", self.log_level, LEVEL_SD)
         roughness = pm.HalfNormal("roughness", _ROUGHNESS)
         if not self.cuts:

@@ -15,9 +15,9 @@ from mofa_bayes.errors import DataError
 from mofa_bayes.risk.response import Array, Design, Parameters, Tensor
 
 _INTERCEPT_SD = 2.5
-"""Prior sd of the intercept around the log odds of the crude prevalence: a prevalence of 10 % may be 0.1 % to 94 % for a
-patient with predictor 0. The averaged probability lies nearer to one half than the probability at predictor 0, so the
-centre is off by a little; 50 patients of each kind leave the data's own sd at 0.2."""
+"""Prior sd of the intercept around the log odds of the crude prevalence: if that is 10 %, a patient with predictor 0
+may have 0.1 % to 94 %. The averaged probability lies nearer to one half than the probability at predictor 0, so the
+centre is off by a little; with 50 patients of each kind the data's own sd is 0.2."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from scipy.special import ndtri
 
 from mofa_bayes.posterior.moments import FactorMoments
 from mofa_bayes.risk.quadrature import hermite_nodes, root_of
-from mofa_bayes.risk.response import Array, Design, Response, Tensor
+from mofa_bayes.risk.response import Array, Design, Response, Tensor, tensors
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -30,8 +30,8 @@ class Strength:
     factors
         Half-normal scale of the common sd s of factor effects, b_k | s ~ N(0, s^2), per factor sd. All factors share s:
         when none predicts, s goes to zero and takes every b_k with it, which leaves the clinical-only model. When one
-        does, s grows: at scale 1 a log ratio of 1 per sd (as strong as prognostic factors get) is pulled towards zero by
-        about one posterior variance, 0.03 for a standard error of 0.18.
+        does, s grows: at scale 1 a log ratio of 1 per sd (as strong as prognostic factors get) is pulled towards zero
+        by about one posterior variance, 0.03 for a standard error of 0.18.
     """
 
     covariates: float = 2.5
@@ -49,11 +49,11 @@ def build_graph(
     strength: Strength,
     n_nodes: int,
 ) -> "pm.Model":
-    """Build the PyMC model of
+    """Build the PyMC model of an outcome given factors that are integrated out.
 
         predictor_n = g'c_n + b'z_n,   z_n ~ N(m_n, V_n),   y_n ~ response(predictor_n, parameters)
 
-    with z integrated out: b'z_n ~ N(b'm_n, b'V_n b), so p(y_n) = sum_q w_q p(y_n | g'c_n + b'm_n + sqrt(b'V_n b) x_q).
+    Only b'z_n matters: b'z_n ~ N(b'm_n, b'V_n b), so p(y_n) = sum_q w_q p(y_n | g'c_n + b'm_n + sqrt(b'V_n b) x_q).
 
     Parameters
     ----------
@@ -72,15 +72,15 @@ def build_graph(
 
     Notes
     -----
-    Every array is `pm.Data`: as constants they would be part of the compiled code, which could then not be found again in
-    the compiler's cache by the next fit.
+    Every array is `pm.Data`: as constants they would be part of the compiled code, and the next fit would not find it
+    in the compiler's cache.
 
     sqrt has no derivative at b'Vb = 0, where b = 0 lies; a variance of 1e-12 is added. It changes nothing: nodes are
     symmetric, so the likelihood is a smooth function of b'Vb and only the division 0/0 has to be avoided.
     """
     import pymc as pm
-    import pytensor.tensor as pt
 
+    pt = tensors()
     nodes, log_weights = hermite_nodes(n_nodes if method == "marginal" else 1)
     coords = {"factor": list(moments.factors), **({"covariate": list(covariates)} if covariates else {})}
     with pm.Model(coords={**coords, **response.coords()}) as model:
@@ -110,13 +110,13 @@ def draw_covariate_effects(scale: float) -> Tensor:
 def draw_factor_effects(n_factors: int, scale: float) -> Tensor:
     """b_k | s ~ N(0, s^2), s ~ half-normal(scale), with s summed out.
 
-    s is put on 24 equally likely quantiles of its prior, so the prior of b is a finite mixture of spherical normals and s
-    is no parameter. Sampled, s and b form a funnel (centred) or a ridge (non-centred), and NUTS diverges in either: at
-    K = 1, N = 300 the non-centred form gave 22 divergences and 56 effective of 1,000 draws.
+    s is put on 24 equally likely quantiles of its prior, so the prior of b is a finite mixture of spherical normals
+    and s is no parameter. Sampled, s and b form a funnel (centred) or a ridge (non-centred), and NUTS diverges in
+    either: at K = 1, N = 300 the non-centred form gave 22 divergences and 56 effective of 1,000 draws.
     """
     import pymc as pm
-    import pytensor.tensor as pt
 
+    pt = tensors()
     scales = effect_scales(scale)
 
     def log_density(value: Tensor, centre: Tensor) -> Tensor:

@@ -99,7 +99,7 @@ def read_predictors(clinical: pd.DataFrame | None, names: Sequence[str], subject
         The table, a column, a row or a value is absent.
     """
     if not names:
-        return pd.DataFrame(index=pd.Index(subjects, dtype=object))
+        return pd.DataFrame(index=list(subjects))
     if clinical is None:
         raise DataError(
             "clinical table",

@@ -22,9 +22,9 @@ def hermite_nodes(n_nodes: int) -> tuple[Array, Array]:
 def stratified_nodes(n_draws: int, n_nodes: int) -> Array:
     """Return equally likely points of N(0, 1): one in each of n_nodes strata of equal probability, for each draw.
 
-    The place within the stratum moves with the draw (a golden-ratio sequence), so that points pooled over draws fill the
-    line evenly. Weighted Hermite nodes would not do: between the outer nodes lie whole standard deviations, and a 97.5 %
-    quantile would fall on whichever node is next.
+    The place within the stratum moves with the draw (a golden-ratio sequence), so that points pooled over draws fill
+    the line evenly. Weighted Hermite nodes would not do: their outer ones are most of a standard deviation apart, and a
+    97.5 % quantile would fall on whichever is next.
 
     Returns
     -------

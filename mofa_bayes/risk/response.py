@@ -1,10 +1,11 @@
 """What an outcome family must offer: a Family says where the outcome is, a Response how it depends on the predictor.
 
-To add a family (gaussian, ordinal, competing risks), write these two values in a file of their own. Formulas are written
-once, with the array module (numpy or pytensor.tensor) as an argument, so that what is sampled is what is predicted.
+To add a family (gaussian, ordinal, competing risks), write these two values in a file of their own. Formulas are
+written once, with the array module (numpy or pytensor.tensor) as an argument: what is sampled is what is predicted.
 """
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -16,6 +17,11 @@ Array = NDArray[np.float64]
 Tensor = Any  # a numpy array or a PyTensor variable
 Parameters = Mapping[str, Tensor]
 Design = Mapping[str, NDArray[Any]]
+
+
+def tensors() -> ModuleType:
+    """Import PyTensor's functions when they are first needed; they carry no types."""
+    return import_module("pytensor.tensor")
 
 
 class Response(Protocol):

@@ -44,11 +44,17 @@ class Survival:
     def __post_init__(self) -> None:
         if self.baseline not in BASELINES:
             raise SpecError(
-                "baseline", got=repr(self.baseline), expected=f"one of {', '.join(BASELINES)}", do="Choose one of these."
+                "baseline",
+                got=repr(self.baseline),
+                expected=f"one of {', '.join(BASELINES)}",
+                do="Choose one of these.",
             )
         if not isinstance(self.n_intervals, int) or isinstance(self.n_intervals, bool) or self.n_intervals < 1:
             raise SpecError(
-                "n_intervals", got=repr(self.n_intervals), expected="a whole number from 1 up", do="10 is a usual choice."
+                "n_intervals",
+                got=repr(self.n_intervals),
+                expected="a whole number from 1 up",
+                do="10 is a usual choice.",
             )
 
     @property

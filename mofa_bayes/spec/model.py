@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from mofa_bayes.errors import SpecError
-from mofa_bayes.spec.priors import ARD, Gamma, Prior, SpikeSlab, require_positive
+from mofa_bayes.spec.priors import ARD, Gamma, Prior, SpikeSlab, require_gamma, require_positive
 
 Scale = Literal["feature", "view", "none"]
 _SCALES = ("feature", "view", "none")
@@ -63,26 +63,30 @@ class FactorModel:
     noise: Gamma = field(default_factory=Gamma)
     intercept_scale: float = 5.0
     min_variance: float = 0.01
-    views: Mapping[str, ViewModel] = field(default_factory=dict)
+    views: Mapping[str, ViewModel] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.n_factors, int) or isinstance(self.n_factors, bool) or self.n_factors < 1:
             raise SpecError(
-                "n_factors", got=repr(self.n_factors), expected="a whole number from 1 up", do="10 is a usual start."
+                "n_factors",
+                got=repr(self.n_factors)[:80],
+                expected="a whole number from 1 up",
+                do="10 is a usual start.",
             )
         _require_prior(self.loadings)
         _require_scale(self.scale)
         require_positive("intercept_scale", self.intercept_scale)
-        if not isinstance(self.noise, Gamma):
-            raise SpecError("noise", got=repr(self.noise), expected="a Gamma prior", do="Write noise=Gamma(shape=, rate=).")
+        require_gamma("noise", self.noise)
         if not isinstance(self.min_variance, int | float) or not 0 <= self.min_variance < 1:
             raise SpecError(
                 "min_variance",
-                got=repr(self.min_variance),
+                got=repr(self.min_variance)[:80],
                 expected="a share from 0 up to below 1",
                 do="0 keeps every factor; 0.01 keeps those that explain 1 % of some view.",
             )
-        if not isinstance(self.views, Mapping) or not all(isinstance(v, ViewModel) for v in self.views.values()):
+        if not isinstance(self.views, Mapping) or not all(
+            isinstance(name, str) and isinstance(view, ViewModel) for name, view in self.views.items()
+        ):
             raise SpecError(
                 "views",
                 got=repr(self.views)[:80],
@@ -90,6 +94,10 @@ class FactorModel:
                 do='Write views={"ehr": ViewModel(loadings=ARD())}.',
             )
         object.__setattr__(self, "views", MappingProxyType(dict(self.views)))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # A mapping proxy cannot be copied or sent to another process; the model's text can.
+        return FactorModel.from_toml, (self.to_toml(),)
 
     def loadings_of(self, view: str) -> Prior:
         """Prior on the loadings of a view."""
@@ -132,4 +140,4 @@ def _require_prior(value: object) -> None:
 
 def _require_scale(value: object) -> None:
     if value not in _SCALES:
-        raise SpecError("scale", got=repr(value), expected=f"one of {', '.join(_SCALES)}", do="Choose one of these.")
+        raise SpecError("scale", got=repr(value)[:80], expected=f"one of {', '.join(_SCALES)}", do="Choose one.")

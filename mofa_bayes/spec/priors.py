@@ -1,5 +1,6 @@
 """Priors on loadings and scales, as frozen values that print, compare and travel through TOML."""
 
+import sys
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -33,6 +34,9 @@ class ARD:
     kind: ClassVar[str] = "ard"
     precision: Gamma = field(default_factory=Gamma)
 
+    def __post_init__(self) -> None:
+        require_gamma("precision of an ARD prior", self.precision)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpikeSlab:
@@ -48,6 +52,7 @@ class SpikeSlab:
     inclusion_b: float = 1.0
 
     def __post_init__(self) -> None:
+        require_gamma("precision of a spike-slab prior", self.precision)
         require_positive("inclusion_a of a spike-slab prior", self.inclusion_a)
         require_positive("inclusion_b of a spike-slab prior", self.inclusion_b)
 
@@ -59,5 +64,11 @@ PRIORS: dict[str, type[ARD] | type[SpikeSlab]] = {ARD.kind: ARD, SpikeSlab.kind:
 def require_positive(what: str, value: object) -> None:
     """Raise SpecError unless `value` is a finite number above 0."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not 0 < float(value) < float("inf"):  # type: ignore[arg-type]
-        raise SpecError(what, got=repr(value), expected="a finite number above 0", do="Correct it or leave it out.")
+    if not is_number or not 0 < value <= sys.float_info.max:  # type: ignore[operator]
+        raise SpecError(what, got=repr(value)[:80], expected="a finite number above 0", do="Correct or leave it out.")
+
+
+def require_gamma(what: str, value: object) -> None:
+    """Raise SpecError unless `value` is a Gamma prior."""
+    if not isinstance(value, Gamma):
+        raise SpecError(what, got=repr(value)[:80], expected="a Gamma prior", do="Write Gamma(shape=..., rate=...).")

@@ -11,6 +11,7 @@ from mofa_bayes.spec.model import FactorModel, ViewModel
 from mofa_bayes.spec.priors import PRIORS, Gamma, Prior
 
 _MAX_BYTES = 1_000_000
+_MAX_DEPTH = 8
 
 
 def write_model(model: FactorModel) -> str:
@@ -32,13 +33,18 @@ def write_model(model: FactorModel) -> str:
 def read_model(source: str | Path) -> FactorModel:
     """Read a model from TOML text or from a file; the table is `[model]`, other tables are left to their owners."""
     text = _read_file(source) if isinstance(source, Path) else source
+    if not isinstance(text, str):
+        raise SpecError(
+            "model in TOML", got=type(source).__name__, expected="text, or a Path to a file", do="Pass one of these."
+        )
     try:
         tables = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise SpecError(
             "model in TOML", got=str(error)[:120], expected="valid TOML", do="Correct the text at that place."
         ) from error
     table = _require_table("model in TOML", tables.get("model"))
+    _require_plain(table)
     _refuse_unknown("model", table, {f.name for f in fields(FactorModel)})
     values: dict[str, Any] = dict(table)
     if "loadings" in values:
@@ -120,6 +126,24 @@ def _require_table(what: str, value: object) -> Mapping[str, Any]:
         got = "nothing" if value is None else type(value).__name__
         raise SpecError(what, got=got, expected="a TOML table", do="See models/mofa/model.toml for an example.")
     return value
+
+
+def _require_plain(table: Mapping[str, Any]) -> None:
+    """Refuse what Python can neither use nor show in a message: integers beyond 64 bits, values nested without end."""
+    level: list[Any] = [table]
+    for _ in range(_MAX_DEPTH):
+        if any(isinstance(value, int) and abs(value) >= 2**63 for value in level):
+            break
+        inside = (v.values() if isinstance(v, Mapping) else v for v in level if isinstance(v, Mapping | list))
+        level = [value for values in inside for value in values]
+        if not level:
+            return
+    raise SpecError(
+        "model in TOML",
+        got="an integer of more than 64 bits, or values nested too deeply",
+        expected="the names and numbers of a FactorModel",
+        do="Shorten it; see models/mofa/model.toml for an example.",
+    )
 
 
 def _refuse_unknown(what: str, table: Mapping[str, Any], known: set[str]) -> None:

@@ -140,7 +140,7 @@ def test_bound_equals_expected_log_ratio_of_the_graph(spec):
     fitted = fit_raw(views, spec)
     estimate, error = estimate_bound(views, spec, fitted)
     assert abs(estimate - fitted.bound[-1]) < 4 * error
-    assert error < 0.01 * abs(fitted.bound[-1])
+    assert error < 0.5  # nats, of some 500: an omitted constant or entropy would be larger
 
 
 def test_bernoulli_bound_is_below_that_of_the_exact_likelihood():

@@ -26,6 +26,7 @@ from mofa_bayes.engines.vi.kernels import Array, pack
 from mofa_bayes.engines.vi.layout import Block, Layout
 from mofa_bayes.engines.vi.rows import PartGlobals, Rows, Sums, add, collect_sums, infer_rows
 from mofa_bayes.engines.vi.start import as_rows, start_factors
+from mofa_bayes.engines.vi.varimax import varimax
 from mofa_bayes.errors import ConvergenceWarning, SpecError
 from mofa_bayes.spec import FactorModel, Prior
 
@@ -153,6 +154,7 @@ class _Climber:
         own = priors_of(self.spec, self.layout, dense=False)
         if not is_dense(own):
             self._climb(_DENSE_PASSES)
+            self._turn(self._sparsest_rotation())
             self.priors = own
             self.globals = sparsify(self.globals, self.layout, own)
             self.bounds, self.counts = [], []
@@ -206,15 +208,22 @@ class _Climber:
         n_rows = len(self.layout.subjects)
         if is_dense(self.priors):
             turn = best_rotation(self.layout, self.globals, self.priors, sums.factors, n_rows)
-            if turn is None:
-                return
-            self.globals = rotate(self.layout, self.globals, self.priors, turn)
-            back = np.linalg.inv(turn).T
-        else:
-            scale = best_scale(self.globals, self.priors, sums.factors, n_rows)
-            self.globals = rescale(self.globals, scale)
-            back = np.diag(scale)
-        self.rows = [rows.transform(back) for rows in self.rows]
+            if turn is not None:
+                self._turn(turn)
+            return
+        scale = best_scale(self.globals, self.priors, sums.factors, n_rows)
+        self.globals = rescale(self.globals, scale)
+        self.rows = [rows.transform(np.diag(scale)) for rows in self.rows]
+
+    def _turn(self, turn: Array) -> None:
+        self.globals = rotate(self.layout, self.globals, self.priors, turn)
+        self.rows = [rows.transform(np.linalg.inv(turn).T) for rows in self.rows]
+
+    def _sparsest_rotation(self) -> Array:
+        """Where several factors are shared by the same views, a dense model leaves their rotation open."""
+        pairs = list(zip(self.layout.parts, self.globals.parts, strict=True))
+        views = (np.concatenate([s.mean[:, :-1] for p, s in pairs if p.view == view]) for view in self.layout.views)
+        return varimax(list(views))
 
     def _drop_factors(self) -> bool:
         explained = explained_by_factor(self.layout, self.globals).max(axis=0)

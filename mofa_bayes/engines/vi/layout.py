@@ -174,35 +174,23 @@ def lay_out(views: MultiView, preprocessing: Preprocessing) -> Layout:
         A feature has a likelihood that this engine does not have.
     """
     order = np.argsort(np.asarray(views.subjects), kind="stable")
-    pieces = [piece for view in sorted(views.names) for piece in _split_view(views, view)]
-    # A loop over views and not a dict of masks: a mask of the whole cohort is as large as the cohort.
-    present = {view: _rows_present(views[view].values)[order] for view in views.names}
-    groups = _group_rows(np.column_stack([present[view] for view in sorted(present)]))
+    present = {view: views.has_view(view).values[order] for view in sorted(views.names)}
+    groups = _group_rows(np.column_stack(list(present.values())))
     parts: list[Part] = []
     cells: list[dict[int, Cells]] = [{} for _ in groups]
-    for number, (view, likelihood, columns) in enumerate(pieces):
-        scaled = _scale(views, preprocessing, view, columns)
-        missing_somewhere = np.isnan(scaled[order][present[view]]).any(axis=0)
-        scattered = np.flatnonzero(missing_somewhere)
-        observed = ~np.isnan(scaled)
-        parts.append(
-            Part(
-                view=view,
-                likelihood=likelihood,
-                features=tuple(views.features(view)[d] for d in columns),
-                scattered=scattered,
-                n_observed=observed.sum(axis=0).astype(np.float64),
-                sum_squares=np.nansum(scaled**2, axis=0, dtype=np.float64),
-            )
-        )
-        for rows, own in zip(groups, cells, strict=True):
-            if present[view][rows[0]]:
-                own[number] = _make_cells(scaled[order[rows]], likelihood, scattered)
+    for view in present:
+        own = [b for b, rows in enumerate(groups) if present[view][rows[0]]]
+        for likelihood, columns in _split_view(views, view):
+            tables = [_scale(views, preprocessing, view, order[groups[b]], columns) for b in own]
+            part = _describe(view, likelihood, tuple(views.features(view)[d] for d in columns), tables)
+            for b, table in zip(own, tables, strict=True):
+                cells[b][len(parts)] = _make_cells(table, part)
+            parts.append(part)
     blocks = tuple(Block(rows, own) for rows, own in zip(groups, cells, strict=True))
     return Layout(tuple(views.subjects[n] for n in order), tuple(parts), blocks)
 
 
-def _split_view(views: MultiView, view: str) -> list[tuple[str, str, NDArray[np.intp]]]:
+def _split_view(views: MultiView, view: str) -> list[tuple[str, NDArray[np.intp]]]:
     likelihoods = views.likelihoods(view).values
     unsupported = sorted(set(likelihoods) - set(LIKELIHOODS))
     if unsupported:
@@ -213,20 +201,25 @@ def _split_view(views: MultiView, view: str) -> list[tuple[str, str, NDArray[np.
             do="Declare another likelihood for these columns, transforming them first if need be (log1p for counts).",
         )
     by_name = np.argsort(np.asarray(views.features(view)), kind="stable")
-    pieces = ((view, kind, by_name[likelihoods[by_name] == kind]) for kind in LIKELIHOODS)
-    return [piece for piece in pieces if len(piece[2])]
-
-
-def _rows_present(values: NDArray[np.floating]) -> NDArray[np.bool_]:
-    present: NDArray[np.bool_] = (~np.isnan(values)).any(axis=1)
-    return present
+    pieces = ((kind, by_name[likelihoods[by_name] == kind]) for kind in LIKELIHOODS)
+    return [piece for piece in pieces if len(piece[1])]
 
 
 def _scale(
-    views: MultiView, preprocessing: Preprocessing, view: str, columns: NDArray[np.intp]
+    views: MultiView, preprocessing: Preprocessing, view: str, rows: NDArray[np.intp], columns: NDArray[np.intp]
 ) -> NDArray[np.floating]:
-    scaled: NDArray[np.floating] = preprocessing.apply(view, views[view].values)[:, columns]
-    return scaled
+    """Copy some rows and columns of a view, on the model's scale."""
+    return preprocessing.apply(view, views[view].values[rows])[:, columns]
+
+
+def _describe(view: str, likelihood: str, features: tuple[str, ...], tables: list[NDArray[np.floating]]) -> Part:
+    """Count and sum a part over its blocks, always in the same order."""
+    n_observed, sum_squares, n_rows = np.zeros(len(features)), np.zeros(len(features)), 0
+    for table in tables:
+        n_rows += len(table)
+        n_observed += (~np.isnan(table)).sum(axis=0)
+        sum_squares += np.nansum(np.square(table), axis=0, dtype=np.float64)
+    return Part(view, likelihood, features, np.flatnonzero(n_observed < n_rows), n_observed, sum_squares)
 
 
 def _group_rows(present: NDArray[np.bool_]) -> Sequence[NDArray[np.intp]]:
@@ -238,12 +231,14 @@ def _group_rows(present: NDArray[np.bool_]) -> Sequence[NDArray[np.intp]]:
     return groups
 
 
-def _make_cells(scaled: NDArray[np.floating], likelihood: str, scattered: NDArray[np.intp]) -> Cells:
-    missing = np.isnan(scaled)
-    if likelihood == "bernoulli":
-        return Cells(np.where(missing, 0.0, scaled - 0.5).astype(np.float64), (~missing).astype(np.float64), None)
-    values = np.ascontiguousarray(np.where(missing, scaled.dtype.type(0), scaled))
-    return Cells(values, None, _find_gaps(missing[:, scattered]))
+def _make_cells(table: NDArray[np.floating], part: Part) -> Cells:
+    """Make a block's cells of a table that nobody else holds."""
+    missing = np.isnan(table)
+    if part.likelihood == "bernoulli":
+        return Cells(np.where(missing, 0.0, table - 0.5).astype(np.float64), (~missing).astype(np.float64), None)
+    values = np.ascontiguousarray(table)
+    values[missing] = 0
+    return Cells(values, None, _find_gaps(missing[:, part.scattered]))
 
 
 def _find_gaps(missing: NDArray[np.bool_]) -> Gaps | None:

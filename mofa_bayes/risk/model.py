@@ -1,0 +1,187 @@
+"""RiskModel: which outcome, which covariates, and how the uncertainty of factors enters, as one value."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, get_args
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from mofa_bayes.errors import SpecError, name_some
+from mofa_bayes.posterior.moments import FactorMoments
+from mofa_bayes.risk.binary import Binary
+from mofa_bayes.risk.fitted import FittedRisk
+from mofa_bayes.risk.graph import Method, Strength, build_graph
+from mofa_bayes.risk.inputs import HasMoments, Scaling, moments_of, read_predictors
+from mofa_bayes.risk.laplace import sample_cut
+from mofa_bayes.risk.response import Response
+from mofa_bayes.risk.sampling import Sampling, sample_nuts, warn_unconverged
+from mofa_bayes.risk.survival import Survival
+
+if TYPE_CHECKING:
+    import pymc as pm
+
+
+@dataclass(frozen=True, slots=True)
+class RiskModel:
+    """An outcome explained by factors, known with uncertainty, and by clinical covariates, known exactly.
+
+    Parameters
+    ----------
+    outcome
+        `Survival(time, event)` or `Binary(column)`.
+    covariates
+        Columns of the clinical table, numbers; standardised inside, reported in their own units.
+    method
+        `marginal`: factors integrated out of each patient's likelihood. The other two are comparators that are known to
+        fail when factors are uncertain: `plugin` takes posterior means as the factors, `cut` averages fits over draws
+        of the factors.
+    strength
+        Prior scales of effects.
+    n_nodes
+        Gauss-Hermite nodes of the integral over a patient's predictor.
+
+    Raises
+    ------
+    SpecError
+        A value is not acceptable.
+    """
+
+    outcome: Survival | Binary
+    covariates: Sequence[str] = ()
+    method: Method = field(default="marginal", kw_only=True)
+    strength: Strength = field(default_factory=Strength, kw_only=True)
+    n_nodes: int = field(default=20, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.outcome, Survival | Binary):
+            raise SpecError(
+                "outcome",
+                got=repr(self.outcome)[:80],
+                expected="Survival(time, event) or Binary(column)",
+                do='Write RiskModel(Survival("time", "event")).',
+            )
+        if isinstance(self.covariates, str) or not all(isinstance(name, str) for name in self.covariates):
+            raise SpecError(
+                "covariates",
+                got=repr(self.covariates)[:80],
+                expected="a list of column names",
+                do='Write covariates=["age", "sex"].',
+            )
+        object.__setattr__(self, "covariates", tuple(self.covariates))
+        leaking = [name for name in self.covariates if name in self.outcome.columns]
+        doubled = [name for name in dict.fromkeys(self.covariates) if list(self.covariates).count(name) > 1]
+        if leaking or doubled:
+            raise SpecError(
+                "covariates",
+                got=f"{name_some(leaking)}, the outcome itself" if leaking else f"{name_some(doubled)} twice",
+                expected="columns other than the outcome's, each once",
+                do="Leave them out.",
+            )
+        if self.method not in get_args(Method):
+            raise SpecError(
+                "method",
+                got=repr(self.method),
+                expected=f"one of {', '.join(get_args(Method))}",
+                do="Choose one of these.",
+            )
+        if not isinstance(self.n_nodes, int) or not 2 <= self.n_nodes <= 100:
+            raise SpecError("n_nodes", got=repr(self.n_nodes), expected="2 to 100 nodes", do="20 is enough for most.")
+
+    def build(self, post: FactorMoments | HasMoments, clinical: pd.DataFrame) -> "pm.Model":
+        """Return the PyMC model of these patients, for a look at it or for other samplers. It holds their data."""
+        return self._prepare(moments_of(post), clinical).model
+
+    def fit(
+        self,
+        post: FactorMoments | HasMoments,
+        clinical: pd.DataFrame,
+        *,
+        seed: int | np.random.Generator,
+        n_draws: int = 1000,
+        n_tune: int = 1000,
+        n_chains: int = 4,
+        cores: int = 1,
+        progress: bool = False,
+    ) -> FittedRisk:
+        """Fit to every subject of a posterior.
+
+        Parameters
+        ----------
+        post
+            A Posterior, projected patients, or `FactorMoments`.
+        clinical
+            Outcome and covariates, indexed by subject; rows of other subjects are not used.
+        seed
+            Seed or generator.
+        n_draws, n_tune, n_chains, cores, progress
+            How long NUTS runs; see `Sampling`.
+
+        Raises
+        ------
+        DataError, FitError, SpecError
+            Before anything is compiled.
+
+        Warns
+        -----
+        ConvergenceWarning
+            Chains diverge, disagree, or hold too few effective draws.
+        """
+        sampling = Sampling(n_draws=n_draws, n_tune=n_tune, n_chains=n_chains, cores=cores, progress=progress)
+        rng = np.random.default_rng(seed)
+        moments = moments_of(post)
+        prepared = self._prepare(moments, clinical)
+        names = [
+            "effect_factors",
+            *(["standardised_effects"] if self.covariates else []),
+            *prepared.response.parameters,
+        ]
+        if self.method == "cut":
+            tree = sample_cut(prepared.model, moments, names, sampling, rng)
+        else:
+            tree = sample_nuts(prepared.model, names, sampling, rng)
+            warn_unconverged(tree)
+        return FittedRisk(
+            spec=self,
+            response=prepared.response,
+            tree=_report(tree, prepared.scaling),
+            scaling=prepared.scaling,
+            factors=moments.factors,
+            n_subjects=len(moments.subjects),
+            fingerprint=str(getattr(post, "fingerprint", "")),
+        )
+
+    def _prepare(self, moments: FactorMoments, clinical: pd.DataFrame) -> "_Prepared":
+        observed = self.outcome.read(clinical, moments.subjects)
+        covariates = read_predictors(clinical, self.covariates, moments.subjects)
+        scaling = Scaling.learn(covariates)
+        response = self.outcome.learn(observed)
+        model = build_graph(
+            response,
+            response.design(observed),
+            moments,
+            scaling.names,
+            (covariates.to_numpy() - scaling.centre) / scaling.scale,
+            method=self.method,
+            strength=self.strength,
+            n_nodes=self.n_nodes,
+        )
+        return _Prepared(model, response, scaling)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Prepared:
+    model: "pm.Model"
+    response: Response
+    scaling: Scaling
+
+
+def _report(tree: xr.DataTree, scaling: Scaling) -> xr.DataTree:
+    """Bring effects of covariates to their own units."""
+    groups = {name: group.to_dataset() for name, group in tree.children.items()}
+    posterior = groups["posterior"]
+    if "standardised_effects" in posterior:
+        effects = posterior["standardised_effects"] / xr.DataArray(scaling.scale, dims="covariate")
+        posterior = posterior.drop_vars("standardised_effects").assign(effect_covariates=effects)
+    return xr.DataTree.from_dict({**groups, "posterior": posterior})
