@@ -73,7 +73,7 @@ class MultiView:
             `union` keeps every subject that some view has; `common` keeps those that all views have.
         uninformative
             What to do with columns that are constant or wholly missing: `raise`, `drop` them and log how many, or `keep`
-            them, which is right for new patients and never for a fit.
+            them, which is right for new patients, whose views need not overlap either, and never for a fit.
 
         Raises
         ------
@@ -94,7 +94,10 @@ class MultiView:
             for name, table in frames.items()
         }
         declared = require_mapping("likelihoods", {} if likelihoods is None else likelihoods, list(tables))
-        kept = _choose_subjects({view: list(table.index) for view, table in tables.items()}, subjects)
+        own = {view: list(table.index) for view, table in tables.items()}
+        if uninformative != "keep":
+            _require_overlap(own)
+        kept = _choose_subjects(own, subjects)
         variables: dict[str, tuple[tuple[str, ...], object]] = {}
         coords: dict[str, tuple[str, object]] = {"subject": ("subject", np.asarray(kept, dtype=np.str_))}
         for view, table in tables.items():
@@ -210,8 +213,9 @@ class MultiView:
         order = np.argsort(np.asarray(self.subjects))
         digest = hashlib.sha256("\n".join(np.asarray(self.subjects)[order]).encode())
         for view in sorted(self.names):
-            columns = np.argsort(np.asarray(self.features(view)))
-            labels = [f"{self.features(view)[d]}\t{self.likelihoods(view).values[d]}" for d in columns]
+            names, kinds = np.asarray(self.features(view)), self.likelihoods(view).values
+            columns = np.argsort(names)
+            labels = [f"{name}\t{kind}" for name, kind in zip(names[columns], kinds[columns], strict=True)]
             digest.update("\n".join([view, *labels]).encode())
             for rows in np.array_split(order, max(1, len(order) // 256)):
                 digest.update(_canonical(self[view].values[rows][:, columns]).tobytes())
@@ -242,7 +246,7 @@ def _with_text_labels(table: pd.DataFrame) -> pd.DataFrame:
     return table.set_axis(table.index.astype(str), axis=0).set_axis(table.columns.astype(str), axis=1)
 
 
-def _choose_subjects(subjects: Mapping[str, list[str]], how: str) -> list[str]:
+def _require_overlap(subjects: Mapping[str, list[str]]) -> None:
     for view, own in subjects.items():
         others = {subject for other, theirs in subjects.items() if other != view for subject in theirs}
         if len(subjects) > 1 and others.isdisjoint(own):
@@ -252,6 +256,9 @@ def _choose_subjects(subjects: Mapping[str, list[str]], how: str) -> list[str]:
                 expected="subjects shared with at least one other view",
                 do="Check that all tables use the same identifiers, or leave this view out.",
             )
+
+
+def _choose_subjects(subjects: Mapping[str, list[str]], how: str) -> list[str]:
     union = dict.fromkeys(subject for own in subjects.values() for subject in own)
     if how == "union":
         return list(union)

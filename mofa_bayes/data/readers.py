@@ -1,6 +1,6 @@
 """Read a folder of tables: one file per view, the clinical table aside."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -8,7 +8,7 @@ import pandas as pd
 
 from mofa_bayes.data.multiview import Likelihoods, MultiView
 from mofa_bayes.data.tables import require_labels
-from mofa_bayes.errors import DataError, FileError
+from mofa_bayes.errors import DataError, FileError, name_some
 
 _SUFFIXES = (".parquet", ".csv")
 _CLINICAL = "clinical"
@@ -17,6 +17,7 @@ _CLINICAL = "clinical"
 def read_views(
     folder: str | Path,
     *,
+    names: Sequence[str] | None = None,
     likelihoods: Likelihoods | None = None,
     subjects: Literal["union", "common"] = "union",
     uninformative: Literal["raise", "drop", "keep"] = "raise",
@@ -28,6 +29,8 @@ def read_views(
     folder
         Where the files are. The first column of a CSV file, and of a Parquet file without an index, holds the subject
         ids.
+    names
+        Views to read, by file name without its ending; every table of the folder when left out.
     likelihoods, subjects, uninformative
         As in `MultiView.from_frames`.
 
@@ -39,7 +42,16 @@ def read_views(
         A table cannot be used as a view.
     """
     files = _list_tables(Path(folder))
-    frames = {name: _read_table(path) for name, path in files.items() if name != _CLINICAL}
+    wanted = [name for name in files if name != _CLINICAL] if names is None else list(names)
+    absent = [name for name in wanted if name not in files]
+    if absent:
+        raise FileError(
+            f"folder {str(folder)!r}",
+            got=f"no file for views {name_some(absent)}",
+            expected=f"names among {name_some(files, 12)}",
+            do="Correct the names.",
+        )
+    frames = {name: _read_table(files[name]) for name in wanted}
     if not frames:
         raise FileError(
             f"folder {str(folder)!r}",

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import h5py
 import numpy as np
 import xarray as xr
 
@@ -42,8 +41,6 @@ def read_tree(path: Path) -> xr.DataTree:
     if not path.is_file():
         raise FileError(f"file {str(path)!r}", got="nothing there", expected="a saved posterior", do="Check the path.")
     try:
-        # h5py refuses what is not whole; h5netcdf would leave a half-opened file behind that complains when collected.
-        h5py.File(path, "r").close()
         with xr.open_datatree(path, engine="h5netcdf") as opened:
             tree = opened.load()
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:

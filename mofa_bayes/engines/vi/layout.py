@@ -179,10 +179,11 @@ def lay_out(views: MultiView, preprocessing: Preprocessing) -> Layout:
     parts: list[Part] = []
     cells: list[dict[int, Cells]] = [{} for _ in groups]
     for view in present:
+        names = views.features(view)
         own = [b for b, rows in enumerate(groups) if present[view][rows[0]]]
         for likelihood, columns in _split_view(views, view):
             tables = [_scale(views, preprocessing, view, order[groups[b]], columns) for b in own]
-            part = _describe(view, likelihood, tuple(views.features(view)[d] for d in columns), tables)
+            part = _describe(view, likelihood, tuple(names[d] for d in columns), tables)
             for b, table in zip(own, tables, strict=True):
                 cells[b][len(parts)] = _make_cells(table, part)
             parts.append(part)
