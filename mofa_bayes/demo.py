@@ -10,6 +10,7 @@ from mofa_bayes.atomic import replacing
 from mofa_bayes.data.cohorts import load_transbig
 from mofa_bayes.errors import FileError
 from mofa_bayes.explain import biomarkers, sharing, summarise, variance_explained
+from mofa_bayes.export import write_csv
 from mofa_bayes.fitting import fit
 from mofa_bayes.plot import plot_loadings, plot_risk, plot_variance
 from mofa_bayes.posterior import Posterior
@@ -58,8 +59,7 @@ def run_demo(out: str | Path, *, seed: int = 0, progress: bool = True) -> DemoRe
     scores = risk.predict(post, times=HORIZONS)
     post.save(folder / "posterior.nc")
     scores.to_parquet(folder / "scores.parquet")
-    with replacing(folder / "biomarkers.csv") as part:
-        biomarkers(post, fdr=0.05).to_csv(part, index=False)
+    write_csv(biomarkers(post, fdr=0.05), folder / "biomarkers.csv")
     view, factor = _strongest(post)
     _save(plot_variance(post), folder / "variance_explained.png")
     _save(plot_loadings(post, view, factor), folder / "loadings.png")
@@ -100,4 +100,6 @@ def _make_folder(folder: Path) -> Path:
 
 def _save(ax: "Axes", path: Path) -> None:
     with replacing(path) as part:
-        ax.figure.savefig(part, format="png")
+        figure = ax.get_figure(root=True)
+        if figure is not None:
+            figure.savefig(part, format="png")

@@ -83,9 +83,7 @@ def _require_fit(views: MultiView, spec: FactorModel, engine: str, n_draws: int)
             "views", got=type(views).__name__, expected="a MultiView", do="Build it with MultiView.from_frames(...)."
         )
     if not isinstance(spec, FactorModel):
-        raise FitError(
-            "spec", got=type(spec).__name__, expected="a FactorModel", do="Write FactorModel(n_factors=10)."
-        )
+        raise FitError("spec", got=type(spec).__name__, expected="a FactorModel", do="Write FactorModel(n_factors=10).")
     if engine not in _ENGINES:
         raise FitError("engine", got=repr(engine), expected=f"one of {', '.join(_ENGINES)}", do="Name one of these.")
     if not isinstance(n_draws, int) or n_draws < 2:

@@ -28,7 +28,9 @@ def list_models() -> list[ModelEntry]:
     entries = []
     for path in sorted(_find_zoo().glob("*/model.toml")):
         about = tomllib.loads(path.read_text(encoding="utf-8"))["about"]
-        entries.append(ModelEntry(name=path.parent.name, title=about["title"], source=about["source"], folder=path.parent))
+        entries.append(
+            ModelEntry(name=path.parent.name, title=about["title"], source=about["source"], folder=path.parent)
+        )
     return entries
 
 

@@ -11,8 +11,8 @@ _DAYS_PER_YEAR = 365.25
 def load_transbig() -> tuple[MultiView, pd.DataFrame]:
     """Load the TRANSBIG breast-cancer cohort (Desmedt et al. 2007, Clin Cancer Res 13:3207; GEO GSE7390).
 
-    198 node-negative patients who had no systemic treatment. It ships inside scikit-survival, which is GPL and therefore
-    an extra of this package.
+    198 node-negative patients who had no systemic treatment. It ships inside scikit-survival, which is GPL and
+    therefore an extra of this package.
 
     Returns
     -------

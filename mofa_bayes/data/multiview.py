@@ -72,8 +72,8 @@ class MultiView:
         subjects
             `union` keeps every subject that some view has; `common` keeps those that all views have.
         uninformative
-            What to do with columns that are constant or wholly missing: `raise`, `drop` them and log how many, or `keep`
-            them, which is right for new patients, whose views need not overlap either, and never for a fit.
+            What to do with columns that are constant or wholly missing: `raise`, `drop` them and log how many, or
+            `keep` them, which is right for new patients, whose views need not overlap either, and never for a fit.
 
         Raises
         ------

@@ -51,7 +51,7 @@ def require_labels(what: str, axis: str, labels: pd.Index) -> None:
     if labels.nlevels > 1:
         problem, do = "a MultiIndex", "Join the levels into one label each."
     elif labels.hasnans:
-        problem, do = f"{int(labels.isna().sum())} missing labels", "Label every row and column."
+        problem, do = f"{int(np.count_nonzero(labels.isna()))} missing labels", "Label every row and column."
     elif (doubled := labels.astype(str).duplicated()).any():
         some = name_some(dict.fromkeys(labels[doubled]))
         problem, do = f"{int(doubled.sum())} duplicates ({some})", "Keep one row or column for each label."
@@ -81,7 +81,9 @@ def read_numbers(what: str, table: pd.DataFrame) -> NDArray[np.floating]:
         A column is not numeric, or holds an infinite value.
     """
     not_numeric = [
-        column for column, dtype in table.dtypes.items() if not (pd.api.types.is_numeric_dtype(dtype) and dtype.kind != "c")
+        column
+        for column, dtype in table.dtypes.items()
+        if not (pd.api.types.is_numeric_dtype(dtype) and dtype.kind != "c")
     ]
     if not_numeric:
         raise DataError(
@@ -91,7 +93,9 @@ def read_numbers(what: str, table: pd.DataFrame) -> NDArray[np.floating]:
             do="Encode categories as 0/1 columns (pd.get_dummies) or leave these columns out.",
         )
     narrow = all(dtype == np.float32 for dtype in table.dtypes)
-    values: NDArray[np.floating] = table.to_numpy(dtype=np.float32 if narrow else np.float64, na_value=np.nan, copy=True)
+    values: NDArray[np.floating] = table.to_numpy(
+        dtype=np.float32 if narrow else np.float64, na_value=np.nan, copy=True
+    )
     infinite = np.isinf(values).any(axis=0)
     if infinite.any():
         raise DataError(

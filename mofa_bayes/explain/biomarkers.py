@@ -36,15 +36,16 @@ def biomarkers(
     Returns
     -------
     One row per view, factor and feature, surest first: `mean`, `sd`, `lower`, `upper`, `level` of the loading on the
-    model's scale; `inclusion`, the probability that it is not zero (NaN under a dense prior); `sign_probability`, that it
-    has the sign of its mean; `local_fdr`, the probability that listing it is an error; `fdr`, the mean of `local_fdr` over
-    this row and all above it (Newton, Noueiry, Sarkar and Ahlquist 2004, Biostatistics 5:155). `attrs["expected_false"]` is
-    the number of errors expected in the list.
+    model's scale; `inclusion`, the probability that it is not zero (NaN under a dense prior); `sign_probability`, that
+    it has the sign of its mean; `local_fdr`, the probability that listing it is an error; `fdr`, the mean of
+    `local_fdr` over this row and all above it (Newton, Noueiry, Sarkar and Ahlquist 2004, Biostatistics 5:155).
+    `attrs["expected_false"]` is the number of errors expected in the list.
 
     Notes
     -----
-    Under a sparse prior an error is a loading of zero. Under a dense prior no loading is zero, and an error is a wrong sign
-    (Stephens 2017, Biostatistics 18:275). The rate is over all rows asked for, so it changes with `view` and `factors`.
+    Under a sparse prior an error is a loading of zero. Under a dense prior no loading is zero, and an error is a wrong
+    sign (Stephens 2017, Biostatistics 18:275). The rate is over all rows asked for, so it changes with `view` and
+    `factors`.
 
     Raises
     ------
@@ -81,7 +82,9 @@ def _list_view(post: Posterior, view: str, factors: list[str], level: float) -> 
     labels = [table["feature"], table["factor"]]
     positive = (loadings > 0).mean(("chain", "draw")).to_series()
     negative = (loadings < 0).mean(("chain", "draw")).to_series()
-    sign = np.where(table["mean"] >= 0, *(s.loc[list(zip(*labels, strict=True))].to_numpy() for s in (positive, negative)))
+    sign = np.where(
+        table["mean"] >= 0, *(s.loc[list(zip(*labels, strict=True))].to_numpy() for s in (positive, negative))
+    )
     inclusion = _inclusion(post, view, factors)
     own = np.nan if inclusion is None else inclusion.loc[list(zip(*labels, strict=True))].to_numpy()
     table.insert(0, "view", view)
@@ -95,7 +98,7 @@ def _list_view(post: Posterior, view: str, factors: list[str], level: float) -> 
 
 def _inclusion(post: Posterior, view: str, factors: list[str]) -> pd.Series | None:
     """Probability that each loading is not zero: the engine's own where it has one, else the share of draws."""
-    stored = post.tree["moments"].get(f"inclusion_{view}")
+    stored = post.tree.children["moments"].to_dataset().get(f"inclusion_{view}")
     if stored is not None:
         return stored.sel(factor=factors).to_series()
     active = post.active(view)

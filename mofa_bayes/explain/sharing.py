@@ -18,13 +18,14 @@ def sharing(post: Posterior, *, min_variance: float = 0.01) -> pd.DataFrame:
     post
         A posterior.
     min_variance
-        A factor is active in a view, in a draw, when it alone explains at least this share of the view's variance there.
+        A factor is active in a view, in a draw, when it alone explains at least this share of the view's variance
+        there.
 
     Returns
     -------
     One row per factor: `kind` (shared by all views, partly_shared by at least two, specific to one, inactive),
-    `probability` of that kind, `views` (the most probable set, joined by +), `views_probability`, and `active_<view>`, the
-    probability that the factor is active in each view. With a single view, an active factor is specific.
+    `probability` of that kind, `views` (the most probable set, joined by +), `views_probability`, and `active_<view>`,
+    the probability that the factor is active in each view. With a single view, an active factor is specific.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """p(y | eta): what each likelihood says of the observed entries of a view."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from mofa_bayes.errors import FitError
 from mofa_bayes.spec import FactorModel
 
 if TYPE_CHECKING:
-    from pytensor.tensor import TensorVariable
+    from pytensor.tensor.variable import TensorVariable
 
 
 def observe(
@@ -18,7 +18,7 @@ def observe(
     views: MultiView,
     spec: FactorModel,
     *,
-    eta: "TensorVariable",
+    eta: "TensorVariable[Any, Any]",
     values: np.ndarray,
     columns: np.ndarray,
 ) -> None:
@@ -43,9 +43,14 @@ def observe(
 
 
 def _observe_gaussian(
-    view: str, views: MultiView, spec: FactorModel, eta: "TensorVariable", values: np.ndarray, columns: np.ndarray
+    view: str,
+    views: MultiView,
+    spec: FactorModel,
+    eta: "TensorVariable[Any, Any]",
+    values: np.ndarray,
+    columns: np.ndarray,
 ) -> None:
-    """y ~ N(eta, 1 / tau_d), tau_d ~ Gamma, one per gaussian feature."""
+    """Condition on y ~ N(eta, 1 / tau_d), tau_d ~ Gamma, one per gaussian feature."""
     import pymc as pm
 
     is_real = views.likelihoods(view).values == "gaussian"
@@ -58,8 +63,8 @@ def _observe_gaussian(
     pm.Normal(f"gaussian_{view}", eta, tau=tau[place[columns]], observed=values)
 
 
-def _observe_bernoulli(view: str, eta: "TensorVariable", values: np.ndarray) -> None:
-    """y ~ Bernoulli(sigma(eta))."""
+def _observe_bernoulli(view: str, eta: "TensorVariable[Any, Any]", values: np.ndarray) -> None:
+    """Condition on y ~ Bernoulli(sigma(eta))."""
     import pymc as pm
 
     pm.Bernoulli(f"bernoulli_{view}", logit_p=eta, observed=values.astype(np.int64))

@@ -1,37 +1,41 @@
 """p(w): loadings under each prior of the spec."""
 
 from functools import singledispatch
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mofa_bayes.errors import SpecError
 from mofa_bayes.spec import ARD, Prior, SpikeSlab
 
 if TYPE_CHECKING:
-    from pytensor.tensor import TensorVariable
+    from pytensor.tensor.variable import TensorVariable
 
 
 @singledispatch
-def draw_loadings(prior: Prior, view: str) -> "TensorVariable":
+def draw_loadings(prior: Prior, view: str) -> "TensorVariable[Any, Any]":
     """Draw `loadings_<view>` (feature, factor) inside a model context."""
     raise SpecError(
-        f"prior on loadings of view {view!r}", got=repr(prior), expected="a prior of the spec", do="Use ARD or SpikeSlab."
+        f"prior on loadings of view {view!r}",
+        got=repr(prior),
+        expected="a prior of the spec",
+        do="Use ARD or SpikeSlab.",
     )
 
 
 @draw_loadings.register(ARD)
-def _(prior: ARD, view: str) -> "TensorVariable":
-    """w = v / sqrt(alpha), v ~ N(0, 1), alpha ~ Gamma."""
+def _(prior: ARD, view: str) -> "TensorVariable[Any, Any]":
+    """Draw w = v / sqrt(alpha), v ~ N(0, 1), alpha ~ Gamma."""
     import pymc as pm
 
     dims = (f"feature_{view}", "factor")
     alpha = pm.Gamma(f"ard_{view}", prior.precision.shape, prior.precision.rate, dims=("factor",))
     v = pm.Normal(f"slab_{view}", 0.0, 1.0, dims=dims)
-    return pm.Deterministic(f"loadings_{view}", v / pm.math.sqrt(alpha), dims=dims)
+    loadings: TensorVariable[Any, Any] = pm.Deterministic(f"loadings_{view}", v / pm.math.sqrt(alpha), dims=dims)
+    return loadings
 
 
 @draw_loadings.register(SpikeSlab)
-def _(prior: SpikeSlab, view: str) -> "TensorVariable":
-    """w = s v / sqrt(alpha), s ~ Bernoulli(theta), theta ~ Beta."""
+def _(prior: SpikeSlab, view: str) -> "TensorVariable[Any, Any]":
+    """Draw w = s v / sqrt(alpha), s ~ Bernoulli(theta), theta ~ Beta."""
     import pymc as pm
 
     dims = (f"feature_{view}", "factor")
@@ -39,4 +43,5 @@ def _(prior: SpikeSlab, view: str) -> "TensorVariable":
     theta = pm.Beta(f"inclusion_{view}", prior.inclusion_a, prior.inclusion_b, dims=("factor",))
     v = pm.Normal(f"slab_{view}", 0.0, 1.0, dims=dims)
     s = pm.Bernoulli(f"active_{view}", theta, dims=dims)
-    return pm.Deterministic(f"loadings_{view}", s * v / pm.math.sqrt(alpha), dims=dims)
+    loadings: TensorVariable[Any, Any] = pm.Deterministic(f"loadings_{view}", s * v / pm.math.sqrt(alpha), dims=dims)
+    return loadings

@@ -1,6 +1,6 @@
 """The generative model, read aloud: factors, loadings, intercepts, observations."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from mofa_bayes.spec import FactorModel
 
 if TYPE_CHECKING:
     import pymc as pm
-    from pytensor.tensor import TensorVariable
+    from pytensor.tensor.variable import TensorVariable
 
 
 def graph(views: MultiView, spec: FactorModel) -> "pm.Model":
@@ -21,7 +21,8 @@ def graph(views: MultiView, spec: FactorModel) -> "pm.Model":
     Parameters
     ----------
     views
-        The cohort. Values are brought to the model's scale as `fit` does; missing entries are left out of the likelihood.
+        The cohort. Values are brought to the model's scale as `fit` does; missing entries are left out of the
+        likelihood.
     spec
         The model.
 
@@ -30,9 +31,9 @@ def graph(views: MultiView, spec: FactorModel) -> "pm.Model":
     pm.Model
         With `factors` (subject, factor) and for each view `loadings_<view>`, `ard_<view>`, `intercept_<view>` and, for
         gaussian features, `noise_precision_<view>` and `noise_sd_<view>`; under a sparse prior also `active_<view>`,
-        `slab_<view>` and `inclusion_<view>`. Loadings are non-centred: `slab_<view>` is standard normal. Add to it, draw it
-        (`pm.model_to_mermaid`) or sample it (`pm.sample`); a sparse prior has discrete variables, which NUTS leaves to
-        PyMC's Metropolis steps.
+        `slab_<view>` and `inclusion_<view>`. Loadings are non-centred: `slab_<view>` is standard normal. Add to it,
+        draw it (`pm.model_to_mermaid`) or sample it (`pm.sample`); a sparse prior has discrete variables, which NUTS
+        leaves to PyMC's Metropolis steps.
     """
     import pymc as pm
 
@@ -49,11 +50,19 @@ def graph(views: MultiView, spec: FactorModel) -> "pm.Model":
 
 
 def observe_view(
-    views: MultiView, view: str, values: np.ndarray, eta: "TensorVariable", spec: FactorModel
+    views: MultiView, view: str, values: np.ndarray, eta: "TensorVariable[Any, Any]", spec: FactorModel
 ) -> None:
     """Condition on the observed entries of one view, part by part."""
     likelihoods = views.likelihoods(view).values
     for likelihood in dict.fromkeys(likelihoods):
         rows, columns = np.nonzero(~np.isnan(values) & (likelihoods == likelihood))
         if len(rows):
-            observe(str(likelihood), view, views, spec, eta=eta[rows, columns], values=values[rows, columns], columns=columns)
+            observe(
+                str(likelihood),
+                view,
+                views,
+                spec,
+                eta=eta[rows, columns],
+                values=values[rows, columns],
+                columns=columns,
+            )

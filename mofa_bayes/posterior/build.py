@@ -38,8 +38,8 @@ def build_tree(
 ) -> xr.DataTree:
     """Label a fit and draw from it.
 
-    Groups of the tree: `posterior` (draws, dims as in DESIGN section 2), `moments` (closed-form moments of factors and of
-    loadings with intercepts), `preprocessing`, and `fit` (the bound). No value of any view is in it.
+    Groups of the tree: `posterior` (draws, dims as in DESIGN section 2), `moments` (closed-form moments of factors and
+    of loadings with intercepts), `preprocessing`, and `fit` (the bound). No value of any view is in it.
     """
     fitted = order_and_sign(fitted)
     names = np.array([f"F{k + 1}" for k in range(fitted.globals.n_factors)])
@@ -175,9 +175,7 @@ def _draw_terms(
     return terms, included
 
 
-def _summarise_view(
-    view: str, pieces: list[tuple[Part, PartState]], views: MultiView, moments: Variables
-) -> None:
+def _summarise_view(view: str, pieces: list[tuple[Part, PartState]], views: MultiView, moments: Variables) -> None:
     """Store E[w~], its spread, E[tau] and q(s = 1): what projection and biomarkers need without draws."""
     n_features = len(views.features(view))
     n_terms = pieces[0][1].mean.shape[1]

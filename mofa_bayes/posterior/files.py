@@ -22,7 +22,9 @@ def write_tree(tree: xr.DataTree, path: Path) -> None:
         The folder does not exist, is not writable, or is full.
     """
     encoding = {
-        node.path: {str(name): {"zlib": True, "complevel": 4} for name, var in node.data_vars.items() if var.dtype.kind in "fi"}
+        node.path: {
+            str(name): {"zlib": True, "complevel": 4} for name, var in node.data_vars.items() if var.dtype.kind in "fi"
+        }
         for node in tree.subtree
         if node.data_vars
     }

@@ -33,20 +33,21 @@ def impute_views(
 
     Returns
     -------
-    Per view `<view>`, `<view>_lower` and `<view>_upper` (subject, feature_<view>): observed entries as they are, with an
-    interval of no width; gaussian entries with the predictive mean and interval, noise included, by the predictive's first
-    two moments; bernoulli entries with the probability of 1 and its interval.
+    Per view `<view>`, `<view>_lower` and `<view>_upper` (subject, feature_<view>): observed entries as they are, with
+    an interval of no width; gaussian entries with the predictive mean and interval, noise included, by the predictive's
+    first two moments; bernoulli entries with the probability of 1 and its interval.
     """
     if not 0 < level < 1:
         raise DataError("level", got=repr(level), expected="a number in (0, 1)", do="0.95 is usual.")
-    draws = tree["posterior"].to_dataset().stack(point=("chain", "draw"))
+    stored = tree.children["moments"].to_dataset()
+    draws = tree.children["posterior"].to_dataset().stack(point=("chain", "draw"))
     n_draws = draws.sizes["point"]
     root = np.linalg.cholesky(moments.covariance)[moments.pattern]
-    preprocessing = Preprocessing(dataset=tree["preprocessing"].to_dataset())
+    preprocessing = Preprocessing(dataset=tree.children["preprocessing"].to_dataset())
     filled: dict[str, xr.DataArray] = {}
     for view in views.names:
         dim = f"feature_{view}"
-        unknown = set(views.features(view)) - {str(name) for name in tree["moments"][dim].values}
+        unknown = set(views.features(view)) - {str(name) for name in stored[dim].values}
         if unknown:
             raise DataError(
                 f"features of view {view!r}",
@@ -57,7 +58,7 @@ def impute_views(
         own = draws.sel({dim: list(views.features(view))})
         loadings = own[f"loadings_{view}"].transpose("point", dim, "factor").values
         intercepts = own[f"intercept_{view}"].transpose("point", dim).values
-        is_binary = tree["moments"][f"likelihood_{view}"].sel({dim: list(views.features(view))}).values == "bernoulli"
+        is_binary = stored[f"likelihood_{view}"].sel({dim: list(views.features(view))}).values == "bernoulli"
         variance = _noise_variance(draws, view, list(views.features(view)))
         values = views[view].values.astype(np.float64)
         mean, lower, upper = values.copy(), values.copy(), values.copy()

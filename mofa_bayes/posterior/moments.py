@@ -60,7 +60,7 @@ class FactorMoments:
         )
 
     def to_dataset(self) -> xr.Dataset:
-        """Label the moments: `factors_mean` (subject, factor), `factors_cov` (pattern, factor, factor_bis), `pattern`."""
+        """Label the moments: `factors_mean`, `factors_cov` (pattern, factor, factor_bis), `pattern_of` (subject)."""
         return xr.Dataset(
             {
                 "factors_mean": (("subject", "factor"), self.mean),
@@ -93,7 +93,9 @@ class FactorMoments:
         centred = draws - mean
         covariance = np.einsum("snk,snl->nkl", centred, centred) / max(len(draws) - 1, 1)
         subjects = tuple(str(s) for s in factors["subject"].values)
-        return cls(subjects, tuple(str(f) for f in factors["factor"].values), mean, covariance, np.arange(len(subjects)))
+        return cls(
+            subjects, tuple(str(f) for f in factors["factor"].values), mean, covariance, np.arange(len(subjects))
+        )
 
     def __repr__(self) -> str:
         return f"<FactorMoments: {len(self.subjects)} subjects, {len(self.factors)} factors>"

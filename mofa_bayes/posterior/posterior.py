@@ -53,12 +53,12 @@ class Posterior:
     @property
     def subjects(self) -> tuple[str, ...]:
         """Identifiers of the subjects of the fit."""
-        return tuple(str(subject) for subject in self.tree["posterior"]["subject"].values)
+        return tuple(str(subject) for subject in self._group("posterior")["subject"].values)
 
     @property
     def factor_names(self) -> tuple[str, ...]:
         """Names of the factors, by the variance they explain."""
-        return tuple(str(factor) for factor in self.tree["posterior"]["factor"].values)
+        return tuple(str(factor) for factor in self._group("posterior")["factor"].values)
 
     @property
     def fingerprint(self) -> str:
@@ -68,7 +68,7 @@ class Posterior:
     @property
     def provenance(self) -> dict[str, object]:
         """Engine, seed, versions, data fingerprint, time: everything the tree's attributes say."""
-        return dict(self.tree.attrs)
+        return {str(name): value for name, value in self.tree.attrs.items()}
 
     @property
     def is_aligned(self) -> bool:
@@ -78,48 +78,48 @@ class Posterior:
     @property
     def bound(self) -> xr.DataArray:
         """Evidence lower bound after each iteration, in nats, constants included (engine vi)."""
-        return self.tree["fit"]["bound"]
+        return self._group("fit")["bound"]
 
     @property
     def preprocessing(self) -> Preprocessing:
         """Centres and scales of the fit."""
-        return Preprocessing(dataset=self.tree["preprocessing"].to_dataset())
+        return Preprocessing(dataset=self._group("preprocessing"))
 
     def factors(self) -> xr.DataArray:
         """Draws of the factors, dims (chain, draw, subject, factor)."""
-        return self.tree["posterior"]["factors"]
+        return self._group("posterior")["factors"]
 
     def loadings(self, view: str) -> xr.DataArray:
         """Draws of a view's loadings, dims (chain, draw, feature_<view>, factor), on the model's scale."""
-        return self.tree["posterior"][f"loadings_{self._require(view)}"]
+        return self._group("posterior")[f"loadings_{self._require(view)}"]
 
     def intercepts(self, view: str) -> xr.DataArray:
         """Draws of a view's intercepts, dims (chain, draw, feature_<view>), on the model's scale."""
-        return self.tree["posterior"][f"intercept_{self._require(view)}"]
+        return self._group("posterior")[f"intercept_{self._require(view)}"]
 
     def noise_sd(self, view: str) -> xr.DataArray | None:
         """Draws of the noise of a view's gaussian features on the model's scale; None when it has none."""
-        return self.tree["posterior"].get(f"noise_sd_{self._require(view)}")
+        return self._group("posterior").get(f"noise_sd_{self._require(view)}")
 
     def active(self, view: str) -> xr.DataArray | None:
         """Draws of which loadings are not zero, dims (chain, draw, feature_<view>, factor); None for dense priors."""
-        return self.tree["posterior"].get(f"active_{self._require(view)}")
+        return self._group("posterior").get(f"active_{self._require(view)}")
 
     def features(self, view: str) -> tuple[str, ...]:
         """Names of a view's features."""
-        return tuple(str(name) for name in self.tree["posterior"][f"feature_{self._require(view)}"].values)
+        return tuple(str(name) for name in self._group("posterior")[f"feature_{self._require(view)}"].values)
 
     def likelihoods(self, view: str) -> xr.DataArray:
         """Likelihood of each feature of a view."""
-        return self.tree["moments"][f"likelihood_{self._require(view)}"]
+        return self._group("moments")[f"likelihood_{self._require(view)}"]
 
     def has_view(self, view: str) -> xr.DataArray:
         """Say which subjects of the fit had a view, dims (subject,)."""
-        return self.tree["moments"][f"observed_{self._require(view)}"]
+        return self._group("moments")[f"observed_{self._require(view)}"]
 
     def factor_moments(self) -> FactorMoments:
         """Mean and covariance of each subject's factors."""
-        return FactorMoments.from_dataset(self.tree["moments"].to_dataset())
+        return FactorMoments.from_dataset(self._group("moments"))
 
     def project(self, new: MultiView | Mapping[str, pd.DataFrame]) -> FactorMoments:
         """Infer the factors of new subjects, whatever views and entries they miss.
@@ -143,9 +143,7 @@ class Posterior:
         """
         return project_views(self.tree, new)
 
-    def impute(
-        self, views: MultiView, *, level: float = 0.95, seed: int | np.random.Generator = 0
-    ) -> xr.Dataset:
+    def impute(self, views: MultiView, *, level: float = 0.95, seed: int | np.random.Generator = 0) -> xr.Dataset:
         """Fill the missing entries of views, with intervals.
 
         Parameters
@@ -162,8 +160,7 @@ class Posterior:
         Dataset with `<view>`, `<view>_lower` and `<view>_upper` (subject, feature_<view>) on the scale of the data. A
         bernoulli entry gets its probability of 1. Observed entries are returned as they are.
         """
-        self_known = set(self.subjects).issuperset(views.subjects)
-        is_same = self_known and views.fingerprint == self.tree.attrs["data_fingerprint"]
+        is_same = views.fingerprint == self.tree.attrs["data_fingerprint"]
         moments = self.factor_moments().sel(views.subjects) if is_same else self.project(views)
         return impute_views(self.tree, views, moments, level=level, rng=np.random.default_rng(seed))
 
@@ -187,7 +184,7 @@ class Posterior:
         return pd.DataFrame(rows, columns=["view", "n_features", "likelihoods", "n_subjects"]).set_index("view")
 
     def __repr__(self) -> str:
-        sizes = self.tree["posterior"].sizes
+        sizes = self._group("posterior").sizes
         return (
             f"<Posterior ({self.tree.attrs['engine']}): {sizes['factor']} factors, {sizes['subject']} subjects, "
             f"{sizes['chain'] * sizes['draw']} draws; views: {', '.join(self.views)}>"
@@ -195,6 +192,9 @@ class Posterior:
 
     def _repr_html_(self) -> str:
         return f"<div><strong>{html.escape(repr(self)[1:-1])}</strong>{self.summary().to_html(border=0)}</div>"
+
+    def _group(self, name: str) -> xr.Dataset:
+        return self.tree.children[name].to_dataset()
 
     def _require(self, view: str) -> str:
         if view not in self.views:

@@ -20,9 +20,9 @@ from mofa_bayes.posterior.moments import FactorMoments
 def project_views(tree: xr.DataTree, new: MultiView | Mapping[str, pd.DataFrame]) -> FactorMoments:
     """Infer the factors of new subjects.
 
-    q(z*) has precision I + sum_d tau_d E[w_d w_d'] and the matching linear term, over the features that were observed: an
-    absent view drops out of both. Values are brought to the model's scale with the centres and scales of the fit, never
-    with those of the new subjects.
+    q(z*) has precision I + sum_d tau_d E[w_d w_d'] and the matching linear term, over the features that were observed:
+    an absent view drops out of both. Values are brought to the model's scale with the centres and scales of the fit,
+    never with those of the new subjects.
 
     Parameters
     ----------
@@ -37,10 +37,10 @@ def project_views(tree: xr.DataTree, new: MultiView | Mapping[str, pd.DataFrame]
     DataError
         No view, or no feature, is one the model knows.
     """
-    moments = tree["moments"].to_dataset()
+    moments = tree.children["moments"].to_dataset()
     known = [str(name)[13:] for name in moments.data_vars if str(name).startswith("weights_mean_")]
     views = _match(moments, known, _as_views(new, moments, known))
-    layout = lay_out(views, Preprocessing(dataset=tree["preprocessing"].to_dataset()))
+    layout = lay_out(views, Preprocessing(dataset=tree.children["preprocessing"].to_dataset()))
     globals_ = {n: part_state(moments, part.view, part).summarise(part) for n, part in enumerate(layout.parts)}
     factors = tuple(str(name) for name in moments["factor"].values)
     rows = infer_given_globals(layout, globals_, len(factors))
@@ -58,9 +58,7 @@ def project_views(tree: xr.DataTree, new: MultiView | Mapping[str, pd.DataFrame]
     return FactorMoments(views.subjects, factors, mean, np.concatenate(covariances), pattern)
 
 
-def _as_views(
-    new: MultiView | Mapping[str, pd.DataFrame], moments: xr.Dataset, known: list[str]
-) -> MultiView:
+def _as_views(new: MultiView | Mapping[str, pd.DataFrame], moments: xr.Dataset, known: list[str]) -> MultiView:
     if isinstance(new, MultiView):
         return new
     likelihoods = {
@@ -112,7 +110,9 @@ def _match_features(moments: xr.Dataset, view: str, new: MultiView) -> xr.DataAr
         )
     if unknown:
         warnings.warn(
-            f"view {view!r}: {len(unknown)} features that the model does not know are left out", IgnoredWarning, stacklevel=5
+            f"view {view!r}: {len(unknown)} features that the model does not know are left out",
+            IgnoredWarning,
+            stacklevel=5,
         )
     values = new[view].reindex({dim: features}).transpose("subject", dim)
     is_binary = moments[f"likelihood_{view}"].values == "bernoulli"

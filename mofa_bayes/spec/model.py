@@ -134,7 +134,10 @@ class FactorModel:
 def _require_prior(value: object) -> None:
     if not isinstance(value, ARD | SpikeSlab):
         raise SpecError(
-            "prior on loadings", got=repr(value)[:80], expected="SpikeSlab(...) or ARD(...)", do="Pass one of these values."
+            "prior on loadings",
+            got=repr(value)[:80],
+            expected="SpikeSlab(...) or ARD(...)",
+            do="Pass one of these values.",
         )
 
 

@@ -27,8 +27,8 @@ class Gamma:
 class ARD:
     """Dense loadings with one precision per view and factor: w ~ N(0, 1/alpha), alpha ~ Gamma.
 
-    A factor that a view does not share gets a large precision there: this is the prior of group factor analysis (Virtanen
-    et al. 2012, AISTATS; Klami et al. 2015, IEEE TNNLS 26:2136).
+    A factor that a view does not share gets a large precision there: this is the prior of group factor analysis
+    (Virtanen et al. 2012, AISTATS; Klami et al. 2015, IEEE TNNLS 26:2136).
     """
 
     kind: ClassVar[str] = "ard"

@@ -42,9 +42,8 @@ def fit_raw(views, spec, **settings):
 
 def compile_logp(model):
     """Joint log density over the model's own (untransformed) variables."""
-    from pymc.logprob.basic import transformed_conditional_logp
-
     import pymc as pm
+    from pymc.logprob.basic import transformed_conditional_logp
 
     rvs = model.basic_RVs
     values = {rv: rv.clone() for rv in rvs if rv not in model.observed_RVs}
@@ -95,7 +94,9 @@ def draw_view(view, views, fitted, rng):
             off = rng.normal(0, 1 / np.sqrt(alpha), slab.shape)
             log_q += bernoulli.logpmf(active, state.inclusion).sum()
             log_q += np.where(
-                active, norm.logpdf(slab, state.slab_mean, np.sqrt(state.slab_variance)), norm.logpdf(off, 0, alpha**-0.5)
+                active,
+                norm.logpdf(slab, state.slab_mean, np.sqrt(state.slab_variance)),
+                norm.logpdf(off, 0, alpha**-0.5),
             ).sum()
             w[columns], s[columns] = np.where(active, slab, off), active
             mu[columns] = rng.normal(state.mean[:, -1], np.sqrt(state.spread[:, -1]))
@@ -168,6 +169,8 @@ def test_logit_of_intercepts_matches_prevalence_when_nothing_else_explains_it():
     index = [f"p{n:03d}" for n in range(400)]
     flags = pd.DataFrame((rng.random((400, 6)) < [0.1, 0.3, 0.5, 0.5, 0.7, 0.9]).astype(float), index, list("abcdef"))
     noise = pd.DataFrame(rng.standard_normal((400, 5)), index, list("vwxyz"))
-    post = mb.fit(mb.MultiView.from_frames({"flags": flags, "noise": noise}), mb.FactorModel(n_factors=1), progress=False)
+    post = mb.fit(
+        mb.MultiView.from_frames({"flags": flags, "noise": noise}), mb.FactorModel(n_factors=1), progress=False
+    )
     found = post.intercepts("flags").mean(("chain", "draw")).values
     np.testing.assert_allclose(found, logit(flags.mean().to_numpy()), atol=0.15)

@@ -103,7 +103,9 @@ def test_subject_with_nothing_observed_keeps_the_prior(cohort, post):
     frame = pd.DataFrame(np.nan, index=["nobody", "else"], columns=list(cohort.views.features("rna")))
     moments = post.project({"rna": frame})
     np.testing.assert_allclose(moments.mean, 0.0, atol=1e-12)
-    np.testing.assert_allclose(moments.covariances(), np.broadcast_to(np.eye(len(post.factor_names)), (2, 3, 3)), atol=1e-12)
+    np.testing.assert_allclose(
+        moments.covariances(), np.broadcast_to(np.eye(len(post.factor_names)), (2, 3, 3)), atol=1e-12
+    )
 
 
 def test_projecting_the_cohort_returns_the_fitted_factors(cohort, post):
@@ -130,7 +132,8 @@ def test_order_of_subjects_features_and_views_does_not_matter(cohort, post):
     for view in post.views:
         label = {f"feature_{view}": list(post.features(view))}
         np.testing.assert_array_equal(
-            again.tree["moments"][f"weights_mean_{view}"].sel(label).values, post.tree["moments"][f"weights_mean_{view}"].values
+            again.tree["moments"][f"weights_mean_{view}"].sel(label).values,
+            post.tree["moments"][f"weights_mean_{view}"].values,
         )
 
 

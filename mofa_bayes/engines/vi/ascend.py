@@ -22,13 +22,13 @@ from mofa_bayes.engines.vi.globals import (
     sparsify,
     update_globals,
 )
-from mofa_bayes.engines.vi.kernels import Array, pack
+from mofa_bayes.engines.vi.kernels import Array, Index, pack, packed_positions
 from mofa_bayes.engines.vi.layout import Block, Layout
 from mofa_bayes.engines.vi.rows import PartGlobals, Rows, Sums, add, collect_sums, infer_rows
 from mofa_bayes.engines.vi.start import as_rows, start_factors
 from mofa_bayes.engines.vi.varimax import varimax
 from mofa_bayes.errors import ConvergenceWarning, SpecError
-from mofa_bayes.spec import FactorModel, Prior
+from mofa_bayes.spec import FactorModel
 
 logger = logging.getLogger(__name__)
 
@@ -90,9 +90,9 @@ def ascend(
 ) -> Fitted:
     """Fit a factor model by coordinate ascent on the evidence lower bound.
 
-    A dense model is fitted first for a few passes, because its rotations find which views share a factor; a sparse model
-    then starts from it. Factors that explain less than `spec.min_variance` of every view are dropped at the end and the
-    ascent resumed. An interrupt (Ctrl-C) ends the ascent with what has been reached.
+    A dense model is fitted first for a few passes, because its rotations find which views share a factor; a sparse
+    model then starts from it. Factors that explain less than `spec.min_variance` of every view are dropped at the end
+    and the ascent resumed. An interrupt (Ctrl-C) ends the ascent with what has been reached.
 
     Returns
     -------
@@ -112,7 +112,7 @@ def ascend(
             converged = False
     if not converged:
         warnings.warn(
-            f"vi stopped after {len(climber.bounds)} iterations before the bound settled; raise max_iterations to go on",
+            f"vi stopped after {len(climber.bounds)} iterations before the bound settled; raise max_iterations",
             ConvergenceWarning,
             stacklevel=2,
         )
@@ -239,9 +239,7 @@ class _Climber:
         return True
 
 
-def _update_block(
-    block: Block, before: Rows, known: Mapping[int, PartGlobals], layout: Layout
-) -> tuple[Rows, Sums]:
+def _update_block(block: Block, before: Rows, known: Mapping[int, PartGlobals], layout: Layout) -> tuple[Rows, Sums]:
     rows, xis, kl = infer_rows(block, known, before)
     return rows, collect_sums(block, layout.parts, rows, xis, kl)
 
@@ -264,28 +262,20 @@ def explained_by_factor(layout: Layout, globals_: Globals) -> Array:
     return np.stack([signal[view] / max(total[view], 1e-300) for view in layout.views])
 
 
-def keep_factors(globals_: Globals, factors: Array) -> Globals:
+def keep_factors(globals_: Globals, factors: Index) -> Globals:
     """Keep some factors, in the order given."""
     terms = np.append(factors, globals_.n_factors)
     parts = []
     for state in globals_.parts:
-        if state.is_sparse:
-            spread = state.spread[:, terms]
-        else:
-            index = np.zeros((globals_.n_factors + 1,) * 2, dtype=np.intp)
-            rows, columns = np.tril_indices(globals_.n_factors + 1)
-            index[rows, columns] = index[columns, rows] = np.arange(len(rows))
-            spread = state.spread[:, pack(index[np.ix_(terms, terms)])]
-        per_factor = (x[:, factors] for x in (state.slab_mean, state.slab_variance, state.inclusion))
-        slab_mean, slab_variance, inclusion = (np.ascontiguousarray(x) for x in per_factor)
+        spread = state.spread[:, terms if state.is_sparse else packed_positions(terms)]
         parts.append(
             replace(
                 state,
                 mean=np.ascontiguousarray(state.mean[:, terms]),
                 spread=np.ascontiguousarray(spread),
-                slab_mean=slab_mean,
-                slab_variance=slab_variance,
-                inclusion=inclusion,
+                slab_mean=np.ascontiguousarray(state.slab_mean[:, factors]),
+                slab_variance=np.ascontiguousarray(state.slab_variance[:, factors]),
+                inclusion=np.ascontiguousarray(state.inclusion[:, factors]),
             )
         )
     views = {
@@ -296,7 +286,7 @@ def keep_factors(globals_: Globals, factors: Array) -> Globals:
 
 
 def infer_given_globals(layout: Layout, known: Mapping[int, PartGlobals], n_factors: int) -> tuple[Rows, ...]:
-    """Infer the rows of a layout under fixed globals, each block until its q(z) settles (at once when all is gaussian)."""
+    """Infer the rows of a layout under fixed globals, each block until its q(z) settles (at once when gaussian)."""
     found = []
     for block in layout.blocks:
         rows = Rows(np.zeros((block.n_rows, n_factors)), pack(np.eye(n_factors))[None])

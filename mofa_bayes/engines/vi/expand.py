@@ -1,8 +1,8 @@
 """Parameter expansion: move along z -> z A^-T, w -> w A, which leaves the likelihood as it is, to a higher bound.
 
 Coordinate ascent trades scale and rotation between factors and loadings in small steps; these moves take them at once
-(Virtanen, Klami, Khan and Kaski 2012, AISTATS, section 3.3; Qi and Jaakkola 2007, NIPS). A rotation mixes loadings and so
-keeps only dense priors' form; a scale per factor keeps every prior's.
+(Virtanen, Klami, Khan and Kaski 2012, AISTATS, section 3.3; Qi and Jaakkola 2007, NIPS). A rotation mixes loadings and
+so keeps only dense priors' form; a scale per factor keeps every prior's.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from mofa_bayes.engines.vi.globals import Globals, PartState, ViewState
-from mofa_bayes.engines.vi.kernels import Array, pack, unpack
+from mofa_bayes.engines.vi.kernels import Array, diagonal_of, pack, unpack
 from mofa_bayes.engines.vi.layout import Layout
 from mofa_bayes.spec import ARD, Prior
 
@@ -20,8 +20,8 @@ from mofa_bayes.spec import ARD, Prior
 def best_scale(globals_: Globals, priors: Mapping[str, Prior], factors: Array, n_rows: int) -> Array:
     """Scale c_k for z_k -> c_k z_k, w_k -> w_k / c_k, alpha_k -> c_k^2 alpha_k that raises the bound most.
 
-    The bound changes by (N + 2 sum_m a0) log c - (c^2 - 1) (sum_n E[z_k^2] + 2 sum_m b0 E[alpha_mk]) / 2: the entropy and
-    the prior of w cancel, whatever the inclusion.
+    The bound changes by (N + 2 sum_m a0) log c - (c^2 - 1) (sum_n E[z_k^2] + 2 sum_m b0 E[alpha_mk]) / 2: the entropy
+    and the prior of w cancel, whatever the inclusion.
 
     Parameters
     ----------
@@ -31,9 +31,11 @@ def best_scale(globals_: Globals, priors: Mapping[str, Prior], factors: Array, n
         Number of subjects.
     """
     n_factors = globals_.n_factors
-    square = factors[np.cumsum(np.arange(1, n_factors + 1)) - 1]
+    square = factors[diagonal_of(n_factors)]
     shape = sum(2 * priors[view].precision.shape for view in globals_.views)
-    rate = sum((2 * priors[view].precision.rate * own.alpha for view, own in globals_.views.items()), np.zeros(n_factors))
+    rate = sum(
+        (2 * priors[view].precision.rate * own.alpha for view, own in globals_.views.items()), np.zeros(n_factors)
+    )
     result: Array = np.sqrt((n_rows + shape) / (square + rate))
     return result
 
@@ -74,7 +76,9 @@ def best_rotation(
     views = []
     for view in globals_.views:
         own = [(p, s) for p, s in zip(layout.parts, globals_.parts, strict=True) if p.view == view]
-        second = sum((unpack(s.pairs_total(np.ones(p.n_features)), size + 1) for p, s in own), np.zeros((size + 1,) * 2))
+        second = sum(
+            (unpack(s.pairs_total(np.ones(p.n_features)), size + 1) for p, s in own), np.zeros((size + 1,) * 2)
+        )
         half = sum(p.n_features for p, _ in own) / 2
         views.append((priors[view].precision.shape + half, priors[view].precision.rate, second[:size, :size]))
     excess = sum(part.n_features for part in layout.parts) - n_rows
@@ -105,13 +109,12 @@ def rotate(layout: Layout, globals_: Globals, priors: Mapping[str, Prior], turn:
     size = globals_.n_factors
     full = np.eye(size + 1)
     full[:size, :size] = turn
-    diagonal = np.cumsum(np.arange(1, size + 1)) - 1
     parts: list[PartState] = []
     second = {view: np.zeros(size) for view in globals_.views}
     for part, state in zip(layout.parts, globals_.parts, strict=True):
         mean = state.mean @ full
         spread = pack(full.T @ unpack(state.spread, size + 1) @ full)
-        variance = spread[:, diagonal]
+        variance = spread[:, diagonal_of(size)]
         second[part.view] += (mean[:, :size] ** 2 + variance).sum(axis=0)
         parts.append(replace(state, mean=mean, spread=spread, slab_mean=mean[:, :size], slab_variance=variance))
     views = {

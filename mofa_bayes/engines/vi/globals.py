@@ -8,6 +8,8 @@ from scipy.special import betaln, digamma, gammaln
 
 from mofa_bayes.engines.vi.kernels import (
     Array,
+    Index,
+    diagonal_of,
     pack,
     second_moments,
     second_moments_diagonal,
@@ -55,7 +57,7 @@ class PartState:
         """E[tau_d] (D,); 1 for bernoulli parts."""
         return self.noise_shape / self.noise_rate if len(self.noise_shape) else np.ones(len(self.mean))
 
-    def pairs(self, features: Array | slice = slice(None)) -> Array:
+    def pairs(self, features: Index | slice = slice(None)) -> Array:
         """Packed E[w~ w~'] of some features, (., P)."""
         moments = second_moments_diagonal if self.is_sparse else second_moments
         result: Array = moments(self.mean[features], self.spread[features])
@@ -145,9 +147,9 @@ def first_globals(layout: Layout, priors: Mapping[str, Prior], n_factors: int) -
 def _empty_part(n_features: int, n_factors: int, shape: Array, rate: Array, *, dense: bool) -> PartState:
     n_terms = n_factors + 1
     width = n_terms * (n_terms + 1) // 2 if dense else n_terms
-    per_factor = [np.zeros((n_features, n_factors)) for _ in range(2)]
     mean, spread = np.zeros((n_features, n_terms)), np.zeros((n_features, width))
-    return PartState(mean, spread, *per_factor, np.ones((n_features, n_factors)), shape, rate)
+    nothing, everything = np.zeros((n_features, n_factors)), np.ones((n_features, n_factors))
+    return PartState(mean, spread, nothing, nothing, everything, shape, rate)
 
 
 def sparsify(globals_: Globals, layout: Layout, priors: Mapping[str, Prior]) -> Globals:
@@ -156,7 +158,7 @@ def sparsify(globals_: Globals, layout: Layout, priors: Mapping[str, Prior]) -> 
     for part, state in zip(layout.parts, globals_.parts, strict=True):
         if isinstance(priors[part.view], SpikeSlab) and not state.is_sparse:
             n_terms = state.mean.shape[1]
-            diagonal = np.cumsum(np.arange(1, n_terms + 1)) - 1
+            diagonal = diagonal_of(n_terms)
             state = replace(state, spread=np.ascontiguousarray(state.spread[:, diagonal]))
         parts.append(state)
     ones = np.ones(globals_.n_factors)
@@ -178,13 +180,20 @@ def update_globals(
     for number, (part, state) in enumerate(zip(layout.parts, globals_.parts, strict=True)):
         view = globals_.views[part.view]
         updated, gained = _update_part(
-            part, state, view, priors[part.view], sums.parts[number], intercept_precision, collected[part.view], spec.noise
+            part,
+            state,
+            view,
+            priors[part.view],
+            sums.parts[number],
+            intercept_precision,
+            collected[part.view],
+            spec.noise,
         )
         parts.append(updated)
         bound += gained
     views = {}
-    for view, own in globals_.views.items():
-        views[view], gained = _update_view(own, priors[view], collected[view], _n_features(layout, view))
+    for name in globals_.views:
+        views[name], gained = _update_view(priors[name], collected[name], _n_features(layout, name))
         bound += gained
     return Globals(tuple(parts), views), float(bound)
 
@@ -210,7 +219,7 @@ def _update_part(
     if isinstance(prior, ARD):
         sweep_dense(*data, view.alpha, intercept_precision, mean, spread, quadratic, collected)
         n_factors = mean.shape[1] - 1
-        variance = spread[:, np.cumsum(np.arange(1, n_factors + 1)) - 1]
+        variance = spread[:, diagonal_of(n_factors)]
         state = replace(state, mean=mean, spread=spread, slab_mean=mean[:, :n_factors], slab_variance=variance)
     else:
         slab = state.slab_mean.copy(), state.slab_variance.copy(), state.inclusion.copy()
@@ -227,8 +236,8 @@ def _update_part(
     return state, float(likelihood.sum() / 2 - gamma_kl(shape, rate, noise).sum())
 
 
-def _update_view(view: ViewState, prior: Prior, collected: Array, n_features: int) -> tuple[ViewState, float]:
-    """Update alpha and theta from the loadings' sums; return E[log p(w, s)] + entropy of (w, s) - KL of alpha, theta."""
+def _update_view(prior: Prior, collected: Array, n_features: int) -> tuple[ViewState, float]:
+    """Update alpha and theta; return E[log p(w, s)] + entropy of (w, s) - KL of alpha and theta."""
     active, square = collected[0, :-1], collected[1, :-1]
     updated = ViewState(prior.precision.shape + active / 2, prior.precision.rate + square / 2)
     bound = collected[2].sum() + (active * updated.log_alpha - updated.alpha * square).sum() / 2
@@ -246,7 +255,11 @@ def gamma_kl(shape: Array, rate: Array, prior: Gamma) -> Array:
     """KL(Gamma(shape, rate) | prior), elementwise."""
     a, b = prior.shape, prior.rate
     result: Array = (
-        (shape - a) * digamma(shape) - gammaln(shape) + gammaln(a) + a * (np.log(rate) - np.log(b)) + shape * (b / rate - 1)
+        (shape - a) * digamma(shape)
+        - gammaln(shape)
+        + gammaln(a)
+        + a * (np.log(rate) - np.log(b))
+        + shape * (b / rate - 1)
     )
     return result
 

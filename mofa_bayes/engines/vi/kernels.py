@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Index = NDArray[np.intp]
 
 _FAST = {"reassoc", "contract"}
 
@@ -38,6 +39,19 @@ def pack(matrix: Array) -> Array:
     rows, columns = np.tril_indices(matrix.shape[-1])
     packed: Array = matrix[..., rows, columns]
     return packed
+
+
+def diagonal_of(n_terms: int) -> Index:
+    """Positions of the diagonal in a packed symmetric matrix."""
+    return np.cumsum(np.arange(1, n_terms + 1)) - 1
+
+
+def packed_positions(terms: Index) -> Index:
+    """Where the packed matrix of some terms, in the order given, lies in the packed matrix of all."""
+    first, second = (terms[side] for side in np.tril_indices(len(terms)))
+    high, low = np.maximum(first, second), np.minimum(first, second)
+    positions: Index = high * (high + 1) // 2 + low
+    return positions
 
 
 def unpack(packed: Array, n_terms: int) -> Array:
@@ -175,10 +189,10 @@ def sweep_spike_slab(
 ) -> None:  # pragma: no cover
     """Update q(s, w) of every feature of a part, term by term, and collect what the rest of the update needs.
 
-    With w = s v and v integrated out where s = 0, q(s_k = 1) has log odds
-    E[logit theta_k] + E[log alpha_k]/2 + (log sigma2 + mu^2 / sigma2) / 2, with sigma2 = 1 / (tau G_kk + E[alpha_k]) and
-    mu = sigma2 tau (h_k - sum_{j != k} G_kj w_j): equations (S5-S7) of Argelaguet et al. (2018), supplement, with their
-    v | s = 0 marginalised, which can only raise the bound.
+    With w = s v and v integrated out where s = 0, q(s_k = 1) has log odds E[logit theta_k] + E[log alpha_k]/2 + (log
+    sigma2 + mu^2 / sigma2) / 2, with sigma2 = 1 / (tau G_kk + E[alpha_k]) and mu = sigma2 tau (h_k - sum_{j != k} G_kj
+    w_j): equations (S5-S7) of Argelaguet et al. (2018), supplement, with their v | s = 0 marginalised, which can only
+    raise the bound.
 
     Parameters
     ----------
@@ -261,8 +275,8 @@ def sweep_dense(
     """Update q(w) of every feature of a part under a dense normal prior: a full J-dimensional Gaussian per feature.
 
     Precision tau G + diag(alpha, intercept precision), mean its inverse times tau h. Parameters as in
-    `sweep_spike_slab`; `covariance` is packed (D, P). `sums` (4, J) gets the number of features, E[w^2] per factor and, in
-    row 2's last column, sum_d (log|C_d| + J) / 2 plus the intercepts' expected log prior without its log 2 pi.
+    `sweep_spike_slab`; `covariance` is packed (D, P). `sums` (4, J) gets the number of features, E[w^2] per factor and,
+    in row 2's last column, sum_d (log|C_d| + J) / 2 plus the intercepts' expected log prior without its log 2 pi.
     """
     n_features, n_terms = mean.shape
     n_factors = n_terms - 1
@@ -302,5 +316,7 @@ def sweep_dense(
                 sums[0, i] += 1.0
                 sums[1, i] += second
             else:
-                sums[2, i] += 0.5 * (log_determinant + n_terms + np.log(intercept_precision) - intercept_precision * second)
+                sums[2, i] += 0.5 * (
+                    log_determinant + n_terms + np.log(intercept_precision) - intercept_precision * second
+                )
         quadratic[d] = total

@@ -7,8 +7,11 @@ import numpy as np
 
 from mofa_bayes.engines.vi.kernels import (
     Array,
+    Index,
+    diagonal_of,
     n_packed,
     pack,
+    packed_positions,
     pair_weights,
     second_moments,
     solve_rows,
@@ -29,11 +32,9 @@ class Rows:
         turned = matrix.T @ unpack(self.covariance, len(matrix)) @ matrix
         return Rows(self.mean @ matrix, pack(turned))
 
-    def keep(self, factors: Array) -> "Rows":
-        """Keep some factors."""
-        size = self.mean.shape[1]
-        rows, columns = np.tril_indices(size)
-        pairs = np.isin(rows, factors) & np.isin(columns, factors)
+    def keep(self, factors: Index) -> "Rows":
+        """Keep some factors, in the order given."""
+        pairs = packed_positions(factors)
         return Rows(np.ascontiguousarray(self.mean[:, factors]), np.ascontiguousarray(self.covariance[:, pairs]))
 
 
@@ -90,10 +91,11 @@ def _add_parts(left: PartSums, right: PartSums) -> PartSums:
 def infer_rows(block: Block, known: Mapping[int, PartGlobals], before: Rows) -> tuple[Rows, Mapping[int, Array], float]:
     """Update q(z) of a block.
 
-    q(z_n) has precision I + sum_d omega_nd E[w_d w_d'] and linear term sum_d E[w_d] kappa_nd - omega_nd E[w_d mu_d], over
-    observed d, with omega = tau and kappa = tau y for gaussian features. For bernoulli features omega = tanh(xi/2) / (2 xi)
-    and kappa = y - 1/2, the bound of Jaakkola and Jordan (2000, Stat Comput 10:25), which is also the expectation under
-    the optimal Polya-Gamma factor (Durante and Rigon 2019, Stat Sci 34:472), with xi^2 = E[eta^2] under `before`.
+    q(z_n) has precision I + sum_d omega_nd E[w_d w_d'] and linear term sum_d E[w_d] kappa_nd - omega_nd E[w_d mu_d],
+    over observed d, with omega = tau and kappa = tau y for gaussian features. For bernoulli features omega = tanh(xi/2)
+    / (2 xi) and kappa = y - 1/2, the bound of Jaakkola and Jordan (2000, Stat Comput 10:25), which is also the
+    expectation under the optimal Polya-Gamma factor (Durante and Rigon 2019, Stat Sci 34:472), with xi^2 = E[eta^2]
+    under `before`.
 
     Returns
     -------
@@ -130,10 +132,12 @@ def collect_sums(block: Block, parts: tuple[Part, ...], rows: Rows, xis: Mapping
     """Sum over the rows of a block what the update of the globals needs, given q(z)."""
     n_factors = rows.mean.shape[1]
     mean = np.column_stack([rows.mean, np.ones(block.n_rows)])
-    pairs = None if block.is_uniform else second_moments(mean, rows.covariance)
-    whole = pack(mean.T @ mean) if pairs is None else pairs.sum(axis=0)
-    if pairs is None:
+    pairs = np.empty((0, 0)) if block.is_uniform else second_moments(mean, rows.covariance)
+    if block.is_uniform:
+        whole = pack(mean.T @ mean)
         whole[: n_packed(n_factors)] += block.n_rows * rows.covariance[0]
+    else:
+        whole = pairs.sum(axis=0)
     sums = {}
     for number, cells in block.cells.items():
         cross = (cells.values.T @ mean.astype(cells.values.dtype)).astype(np.float64, copy=False)
@@ -149,7 +153,7 @@ def collect_sums(block: Block, parts: tuple[Part, ...], rows: Rows, xis: Mapping
 
 
 def polya_gamma_mean(xi: Array) -> Array:
-    """E[omega] = tanh(xi/2) / (2 xi) of a Polya-Gamma PG(1, xi) variable, 1/4 at 0 (Polson et al. 2013, JASA 108:1339)."""
+    """E[omega] = tanh(xi/2) / (2 xi) of a Polya-Gamma PG(1, xi) variable (Polson et al. 2013, JASA 108:1339)."""
     safe = np.maximum(xi, 1e-6)
     result: Array = np.tanh(safe / 2) / (2 * safe)
     return result
@@ -174,16 +178,14 @@ def _invert_one(precision: Array, n_factors: int) -> tuple[Array, Array]:
 
 def _kl_to_prior(rows: Rows, log_determinant: Array) -> float:
     n, n_factors = rows.mean.shape
-    diagonal = np.cumsum(np.arange(1, n_factors + 1)) - 1
     share = n / len(log_determinant)
-    trace = share * rows.covariance[:, diagonal].sum()
+    trace = share * rows.covariance[:, diagonal_of(n_factors)].sum()
     return float((trace + np.sum(rows.mean**2) - n * n_factors - share * log_determinant.sum()) / 2)
 
 
-def _gaussian_grams(cells: Cells, part: Part, whole: Array, pairs: Array | None) -> Array:
+def _gaussian_grams(cells: Cells, part: Part, whole: Array, pairs: Array) -> Array:
     grams = np.empty((part.n_grams, len(whole)))
     grams[:] = whole
-    if cells.gaps is not None and pairs is not None:
+    if cells.gaps is not None:
         grams[1:] -= cells.gaps.over_rows(pairs)
     return grams
-

@@ -11,7 +11,7 @@ _POWERS = 4
 
 
 def start_factors(layout: Layout, n_factors: int, rng: np.random.Generator) -> Array:
-    """Find K orthogonal score vectors of unit variance by a randomised range finder (Halko et al. 2011, SIAM Rev 53:217).
+    """Find K orthogonal scores of unit variance by a randomised range finder (Halko et al. 2011, SIAM Rev 53:217).
 
     Missing entries count as their feature's mean. Views are scaled to unit total variance, so that a wide view does not
     take every factor. Directions past the data's rank are filled with standard normal numbers.
@@ -31,7 +31,8 @@ def start_factors(layout: Layout, n_factors: int, rng: np.random.Generator) -> A
     scores = (basis @ vectors[:, order])[:, values[order] > 1e-10 * max(values.max(), 1e-300)]
     scores = scores * np.sign(scores[np.abs(scores).argmax(axis=0), np.arange(scores.shape[1])])
     filler = rng.standard_normal((n_rows, n_factors - scores.shape[1])) / np.sqrt(n_rows)
-    return np.column_stack([scores, filler]) * np.sqrt(n_rows)
+    filled: Array = np.column_stack([scores, filler]) * np.sqrt(n_rows)
+    return filled
 
 
 def as_rows(scores: Array) -> Rows:
@@ -53,7 +54,7 @@ def _centers_and_weights(layout: Layout) -> tuple[list[Array], list[float]]:
 
 
 def _times_gram(layout: Layout, centers: list[Array], weights: list[float], basis: Array) -> Array:
-    """sum over parts of weight Y Y' basis, Y centred where observed, without forming a centred copy."""
+    """Sum over parts of weight Y Y' basis, Y centred where observed, without forming a centred copy."""
     result = np.zeros_like(basis)
     for number, (center, weight) in enumerate(zip(centers, weights, strict=True)):
         blocks = [block for block in layout.blocks if number in block.cells]

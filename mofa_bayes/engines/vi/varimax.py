@@ -13,8 +13,8 @@ _TOLERANCE = 1e-10
 def varimax(loadings: Sequence[Array]) -> Array:
     """Find the rotation R (K, K) that maximises the variance of squared loadings, summed over factors and views.
 
-    Each view counts the same whatever its width: its rows are weighted by 1 / D_m. Iterated singular value decompositions
-    of the gradient (Kaiser 1958, Psychometrika 23:187; Horst 1965, chapter 18).
+    Each view counts the same whatever its width: its rows are weighted by 1 / D_m. Iterated singular value
+    decompositions of the gradient (Kaiser 1958, Psychometrika 23:187; Horst 1965, chapter 18).
 
     Parameters
     ----------
