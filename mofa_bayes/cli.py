@@ -34,8 +34,8 @@ def demo(
     except MofaBayesError as error:
         raise _fail(error) from error
     console.print(_as_table("Factors: % of variance explained per view", tabulate_factors(result.post).reset_index()))
-    effects = result.effects[["term", "hazard_ratio", "hazard_ratio_lower", "hazard_ratio_upper", "level"]]
-    console.print(_as_table("Risk of distant metastasis: hazard ratio per unit", effects.round(2)))
+    effects = result.effects.drop(columns="level").round(2)
+    console.print(_as_table("Effect on the log hazard of distant metastasis, 95 % interval", effects))
     frame = result.scores.to_frame()
     shares = ["share_factors", "share_parameters", "share_outcome"]
     summary = frame.groupby("time")[["risk", *shares]].mean().round(3).loc[list(HORIZONS)].reset_index()

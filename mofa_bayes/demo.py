@@ -12,10 +12,11 @@ from mofa_bayes.errors import FileError
 from mofa_bayes.explain import biomarkers, sharing, summarise, variance_explained
 from mofa_bayes.export import write_csv
 from mofa_bayes.fitting import fit
-from mofa_bayes.plot import plot_loadings, plot_risk, plot_variance
+from mofa_bayes.plot import plot_factor, plot_risk, plot_variance
 from mofa_bayes.posterior import Posterior
 from mofa_bayes.risk import RiskModel, Scores, Survival
 from mofa_bayes.spec import FactorModel
+from mofa_bayes.watch import is_watched
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,6 +54,7 @@ def run_demo(out: str | Path, *, seed: int = 0, progress: bool = True) -> DemoRe
         scikit-survival, which ships the cohort, is not installed.
     """
     folder = _make_folder(Path(out))
+    progress = progress and is_watched()
     views, clinical = load_transbig()
     post = fit(views, FactorModel(n_factors=8), seed=seed, progress=progress)
     risk = RiskModel(Survival("years", "metastasis")).fit(post, clinical, seed=seed, progress=progress)
@@ -60,9 +62,9 @@ def run_demo(out: str | Path, *, seed: int = 0, progress: bool = True) -> DemoRe
     post.save(folder / "posterior.nc")
     scores.to_parquet(folder / "scores.parquet")
     write_csv(biomarkers(post, fdr=0.05), folder / "biomarkers.csv")
-    view, factor = _strongest(post)
+    shared = int(variance_explained(post)["by_factor"].mean(("chain", "draw")).min("view").argmax("factor"))
     _save(plot_variance(post), folder / "variance_explained.png")
-    _save(plot_loadings(post, view, factor), folder / "loadings.png")
+    _save(plot_factor(post, post.factor_names[shared])[0], folder / "loadings.png")
     _save(plot_risk(scores, time=HORIZONS[1]), folder / "risk.png")
     names = ("posterior.nc", "scores.parquet", "biomarkers.csv", "variance_explained.png", "loadings.png", "risk.png")
     return DemoResult(post, risk.effects(), scores, tuple(folder / name for name in names))
@@ -76,13 +78,6 @@ def tabulate_factors(post: Posterior) -> pd.DataFrame:
     surest = biomarkers(post).groupby("factor", sort=False).head(1).set_index("factor")
     table["strongest feature"] = surest["feature"]
     return table
-
-
-def _strongest(post: Posterior) -> tuple[str, str]:
-    """View and factor of the largest share of variance explained."""
-    shares = variance_explained(post)["by_factor"].mean(("chain", "draw"))
-    best = shares.argmax(("view", "factor"))
-    return post.views[int(best["view"])], post.factor_names[int(best["factor"])]
 
 
 def _make_folder(folder: Path) -> Path:

@@ -22,6 +22,7 @@ from mofa_bayes.posterior.build import build_tree
 from mofa_bayes.posterior.files import SCHEMA_VERSION
 from mofa_bayes.posterior.posterior import Posterior
 from mofa_bayes.spec import FactorModel
+from mofa_bayes.watch import is_watched
 
 _ENGINES = ("vi",)
 
@@ -111,16 +112,16 @@ def _require_fit(views: MultiView, spec: FactorModel, engine: str, n_draws: int)
 @contextmanager
 def _showing(progress: bool) -> Iterator[Progress | None]:
     """Give a function that shows iteration and bound, or None where nobody would see it."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not progress or not (console.is_terminal or console.is_jupyter):
+    if not progress or not is_watched():
         yield None
         return
+    from rich.console import Console
     from rich.progress import Progress as Bar
     from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    with Bar(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console) as bar:
+    with Bar(
+        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=Console(stderr=True)
+    ) as bar:
         task = bar.add_task("fitting factors")
         yield lambda n, bound: bar.update(task, description=f"fitting factors: iteration {n}, bound {bound:,.1f}")
 

@@ -1,4 +1,4 @@
-"""Which features: the strongest loadings of a factor, with intervals."""
+"""Which features: the strongest loadings of a factor, with intervals, in one view or in all."""
 
 from typing import TYPE_CHECKING
 
@@ -49,3 +49,32 @@ def plot_loadings(
     ax.set_title(f"{view}: strongest loadings of {factor}", fontsize=9)
     clear_frame(ax)
     return ax
+
+
+def plot_factor(post: Posterior, factor: str, *, n_features: int = 15, level: float = 0.95) -> "list[Axes]":
+    """Draw the strongest loadings of one factor, a panel per view.
+
+    Parameters
+    ----------
+    post
+        A posterior.
+    factor
+        Which factor.
+    n_features
+        How many features to draw per view.
+    level
+        Probability that an interval holds.
+
+    Returns
+    -------
+    The Axes of a new figure, one per view.
+    """
+    from matplotlib.figure import Figure
+
+    n_rows = max(min(n_features, len(post.features(view))) for view in post.views)
+    figure = Figure(figsize=(4.2 * len(post.views), 1.2 + 0.24 * n_rows), dpi=150, layout="constrained")
+    panels = figure.subplots(1, len(post.views), squeeze=False)[0]
+    return [
+        plot_loadings(post, view, factor, n_features=n_features, level=level, ax=ax)
+        for view, ax in zip(post.views, panels, strict=True)
+    ]

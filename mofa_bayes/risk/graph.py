@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Method = Literal["marginal", "plugin", "cut"]
 _EPSILON = 1e-12
-_N_SCALES = 24
+_N_SCALES = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,10 +28,12 @@ class Strength:
         Normal sd of the effect of a covariate per its own sd: 2.5 log units, a ratio of 12. Light on purpose: clinical
         covariates are few and chosen for a reason, and are hardly shrunk.
     factors
-        Half-normal scale of the common sd s of factor effects, b_k | s ~ N(0, s^2), per factor sd. All factors share s:
-        when none predicts, s goes to zero and takes every b_k with it, which leaves the clinical-only model. When one
-        does, s grows: at scale 1 a log ratio of 1 per sd (as strong as prognostic factors get) is pulled towards zero
-        by about one posterior variance, 0.03 for a standard error of 0.18.
+        Half-normal scale of the sd s_k of factor k's effect per unit of the factor (about its sd): scale 1 is a ratio
+        of 2.7, as strong as prognostic factors get. Each factor has its own s_k: an effect that data put at zero is
+        pulled to zero, a strong one is left alone. In a normal-means calculation at standard error 0.2 the mean squared
+        error of a null effect falls to 0.52 of that without shrinkage (N(0, 1): 0.92), so that factors which predict
+        nothing cost little beside clinical covariates, and 95 % intervals of effects from 0 to 1 cover 93 to 98 %. One
+        s shared by all factors shrinks nulls more, but also a lone true effect (1.0 to 0.53 among 10 factors, N = 300).
     """
 
     covariates: float = 2.5
@@ -85,7 +87,7 @@ def build_graph(
     coords = {"factor": list(moments.factors), **({"covariate": list(covariates)} if covariates else {})}
     with pm.Model(coords={**coords, **response.coords()}) as model:
         data = {name: pm.Data(f"outcome_{name}", values) for name, values in design.items()}
-        effects = draw_factor_effects(len(moments.factors), strength.factors)
+        effects = draw_factor_effects(strength.factors)
         centre = pt.dot(pm.Data("factors_mean", moments.mean), effects)
         if covariates:
             centre = centre + pt.dot(pm.Data("covariates", standardised), draw_covariate_effects(strength.covariates))
@@ -107,43 +109,21 @@ def draw_covariate_effects(scale: float) -> Tensor:
     return pm.Normal("standardised_effects", 0.0, scale, dims="covariate")
 
 
-def draw_factor_effects(n_factors: int, scale: float) -> Tensor:
-    """b_k | s ~ N(0, s^2), s ~ half-normal(scale), with s summed out.
+def draw_factor_effects(scale: float) -> Tensor:
+    """b_k | s_k ~ N(0, s_k^2), s_k ~ half-normal(scale), with s_k summed out.
 
-    s is put on 24 equally likely quantiles of its prior, so the prior of b is a finite mixture of spherical normals
-    and s is no parameter. Sampled, s and b form a funnel (centred) or a ridge (non-centred), and NUTS diverges in
-    either: at K = 1, N = 300 the non-centred form gave 22 divergences and 56 effective of 1,000 draws.
+    s_k is put on 12 equally likely quantiles of its prior, so b_k has a finite mixture of normals and s_k is no
+    parameter. Sampled, s and b form a funnel (centred) or a ridge (non-centred), and NUTS diverges in either: at K = 1,
+    N = 300 the non-centred form gave 22 divergences and 56 effective of 1,000 draws.
     """
     import pymc as pm
 
-    pt = tensors()
-    scales = effect_scales(scale)
-
-    def log_density(value: Tensor, centre: Tensor) -> Tensor:
-        square = ((value - centre) ** 2).sum(axis=-1)
-        by_scale = -0.5 * square[..., None] / scales**2 - n_factors * np.log(scales)
-        return pt.logsumexp(by_scale, axis=-1) - np.log(_N_SCALES) - n_factors / 2 * np.log(2 * np.pi)
-
-    def draw(centre: Array, rng: np.random.Generator, size: tuple[int, ...] | None = None) -> Array:
-        chosen = rng.choice(scales, size=size)
-        return np.asarray(centre + np.expand_dims(chosen, -1) * rng.normal(size=(*(size or ()), n_factors)))
-
-    def middle(rv: Tensor, size: Tensor, centre: Tensor) -> Tensor:  # noqa: ARG001  (PyMC names the arguments)
-        return pt.zeros_like(rv)
-
-    return pm.CustomDist(
-        "effect_factors",
-        np.zeros(n_factors),
-        logp=log_density,
-        random=draw,
-        support_point=middle,
-        signature="(k)->(k)",
-        dims="factor",
-    )
+    weights = np.full(_N_SCALES, 1 / _N_SCALES)
+    return pm.NormalMixture("effect_factors", w=weights, mu=0.0, sigma=effect_scales(scale), dims="factor")
 
 
 def effect_scales(scale: float) -> Array:
-    """Equally likely quantiles of a half-normal distribution, shape (24,)."""
+    """Equally likely quantiles of a half-normal distribution, shape (12,)."""
     midpoints = (np.arange(_N_SCALES) + 0.5) / _N_SCALES
     scales: Array = scale * ndtri(0.5 + midpoints / 2)
     return scales

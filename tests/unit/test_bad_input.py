@@ -314,7 +314,7 @@ OUTCOMES = [
     Case("a missing time", lambda w: times(w, months=[np.nan, *FLAGS[1:] + 1.0]), DataError, "missing"),
     Case("an infinite time", lambda w: times(w, months=np.inf), DataError, "'months'"),
     Case("times in words", lambda w: times(w, months="a year"), DataError, "'months'"),
-    Case("an event of 2", lambda w: times(w, dead=[2, *FLAGS[1:]]), DataError, "2"),
+    Case("an event of 2", lambda w: times(w, dead=[2, *FLAGS[1:]]), DataError, "such as 2"),
     Case("a missing event", lambda w: times(w, dead=[np.nan, *FLAGS[1:]]), DataError, "missing"),
     Case("no events", lambda w: times(w, dead=0), DataError, "'dead'"),
     Case("nobody", lambda w: times(w, ids=[]), DataError, "'dead'"),
@@ -332,7 +332,7 @@ MODELS = [
         for wrong in (0, -1, 2.5, True, "ten", None)
     ),
     *(
-        Case(f"intercept_scale {wrong!r:.10}", lambda w, s=wrong: mb.FactorModel(intercept_scale=s), SpecError, "scale")
+        Case(f"intercept_scale {wrong!r:.10}", lambda w, s=wrong: mb.FactorModel(intercept_scale=s), SpecError, "intercept_")
         for wrong in (-1.0, 0, float("nan"), float("inf"), "wide", True, 10**400)
     ),
     *(
@@ -345,7 +345,7 @@ MODELS = [
     Case("views no mapping", lambda w: mb.FactorModel(views=["ehr"]), SpecError, "ehr"),
     Case("a view no ViewModel", lambda w: mb.FactorModel(views={"ehr": mb.ARD()}), SpecError, "ehr"),
     Case("a view's name no text", lambda w: mb.FactorModel(views={3: mb.ViewModel()}), SpecError, "views"),
-    Case("a view's loadings", lambda w: mb.ViewModel(loadings=3), SpecError, "3"),
+    Case("a view's loadings", lambda w: mb.ViewModel(loadings=3), SpecError, "got 3"),
     Case("a view's scale", lambda w: mb.ViewModel(scale="unit"), SpecError, "'unit'"),
     Case("a negative shape", lambda w: mb.Gamma(shape=-1.0), SpecError, "shape"),
     Case("a rate of zero", lambda w: mb.Gamma(rate=0.0), SpecError, "rate"),
@@ -488,7 +488,7 @@ POSTERIORS = [
     Case("factors of unknown subjects", lambda w: w.post.factor_moments().sel(NEW), DataError, "p9001"),
     Case("imputing at level 2", lambda w: w.post.impute(w.cohort.views, level=2), DataError, "level"),
     *(
-        Case(f"{what} of an unknown view", lambda w, n=what: getattr(w.post, n)("mri"), DataError, "'mri'")
+        Case(f"posterior {what} of an unknown view", lambda w, n=what: getattr(w.post, n)("mri"), DataError, "'mri'")
         for what in ("loadings", "intercepts", "noise_sd", "active", "features", "likelihoods", "has_view")
     ),
     Case("biomarkers of an unknown view", lambda w: mb.biomarkers(w.post, "mri"), DataError, "'mri'"),
