@@ -2,24 +2,19 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from mofa_bayes.atomic import replacing
 from mofa_bayes.data.cohorts import load_transbig
 from mofa_bayes.errors import FileError
 from mofa_bayes.explain import biomarkers, sharing, summarise, variance_explained
 from mofa_bayes.export import write_csv
 from mofa_bayes.fitting import fit
-from mofa_bayes.plot import plot_factor, plot_risk, plot_variance
+from mofa_bayes.plot import plot_factor, plot_risk, plot_variance, save_figure
 from mofa_bayes.posterior import Posterior
 from mofa_bayes.risk import RiskModel, Scores, Survival
 from mofa_bayes.spec import FactorModel
 from mofa_bayes.watch import is_watched
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 HORIZONS = (3.0, 5.0, 10.0)
 
@@ -63,9 +58,9 @@ def run_demo(out: str | Path, *, seed: int = 0, progress: bool = True) -> DemoRe
     scores.to_parquet(folder / "scores.parquet")
     write_csv(biomarkers(post, fdr=0.05), folder / "biomarkers.csv")
     shared = int(variance_explained(post)["by_factor"].mean(("chain", "draw")).min("view").argmax("factor"))
-    _save(plot_variance(post), folder / "variance_explained.png")
-    _save(plot_factor(post, post.factor_names[shared])[0], folder / "loadings.png")
-    _save(plot_risk(scores, time=HORIZONS[1]), folder / "risk.png")
+    save_figure(plot_variance(post), folder / "variance_explained.png")
+    save_figure(plot_factor(post, post.factor_names[shared])[0], folder / "loadings.png")
+    save_figure(plot_risk(scores, time=HORIZONS[1]), folder / "risk.png")
     names = ("posterior.nc", "scores.parquet", "biomarkers.csv", "variance_explained.png", "loadings.png", "risk.png")
     return DemoResult(post, risk.effects(), scores, tuple(folder / name for name in names))
 
@@ -91,10 +86,3 @@ def _make_folder(folder: Path) -> Path:
             do="Choose another one.",
         ) from error
     return folder
-
-
-def _save(ax: "Axes", path: Path) -> None:
-    with replacing(path) as part:
-        figure = ax.get_figure(root=True)
-        if figure is not None:
-            figure.savefig(part, format="png")

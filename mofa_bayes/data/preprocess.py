@@ -12,6 +12,7 @@ from mofa_bayes.data.multiview import MultiView
 
 Scale = Literal["feature", "view", "none"]
 _CENTRED = ("gaussian", "student_t")
+_TINY = float(np.finfo(np.float32).tiny)
 _CHUNK = 256
 
 
@@ -68,7 +69,7 @@ def fit_preprocessing(views: MultiView, scales: Mapping[str, Scale]) -> Preproce
         scale = np.ones(len(center))
         if scales[view] == "feature":
             scale = np.where(is_real & _varies(square, center), np.sqrt(square), 1.0)
-        elif scales[view] == "view" and is_real.any() and square[is_real].mean() > 0:
+        elif scales[view] == "view" and is_real.any() and square[is_real].mean() > _TINY**2:
             scale = np.where(is_real, np.sqrt(square[is_real].mean()), 1.0)
         dim = f"feature_{view}"
         fitted[f"center_{view}"] = (dim, center, {"units": "units of the feature"})
@@ -91,5 +92,5 @@ def _center_and_square(views: MultiView, view: str) -> tuple[NDArray[np.float64]
 
 
 def _varies(square: NDArray[np.float64], center: NDArray[np.float64]) -> NDArray[np.bool_]:
-    result: NDArray[np.bool_] = square > (1e-10 * np.abs(center)) ** 2
+    result: NDArray[np.bool_] = square > np.maximum(1e-10 * np.abs(center), _TINY) ** 2
     return result

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mofa_bayes.explain import biomarkers
-from mofa_bayes.plot.axes import BLUE, RED, clear_frame, new_axes
+from mofa_bayes.plot.axes import BLUE, RED, clear_frame, new_axes, new_row
 from mofa_bayes.posterior import Posterior
 
 if TYPE_CHECKING:
@@ -69,11 +69,8 @@ def plot_factor(post: Posterior, factor: str, *, n_features: int = 15, level: fl
     -------
     The Axes of a new figure, one per view.
     """
-    from matplotlib.figure import Figure
-
     n_rows = max(min(n_features, len(post.features(view))) for view in post.views)
-    figure = Figure(figsize=(4.2 * len(post.views), 1.2 + 0.24 * n_rows), dpi=150, layout="constrained")
-    panels = figure.subplots(1, len(post.views), squeeze=False)[0]
+    panels = new_row(len(post.views), 4.2 * len(post.views), 1.2 + 0.24 * n_rows)
     return [
         plot_loadings(post, view, factor, n_features=n_features, level=level, ax=ax)
         for view, ax in zip(post.views, panels, strict=True)

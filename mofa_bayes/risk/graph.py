@@ -33,7 +33,8 @@ class Strength:
         pulled to zero, a strong one is left alone. In a normal-means calculation at standard error 0.2 the mean squared
         error of a null effect falls to 0.52 of that without shrinkage (N(0, 1): 0.92), so that factors which predict
         nothing cost little beside clinical covariates, and 95 % intervals of effects from 0 to 1 cover 93 to 98 %. One
-        s shared by all factors shrinks nulls more, but also a lone true effect (1.0 to 0.53 among 10 factors, N = 300).
+        s shared by all factors shrinks nulls more, but also a lone true effect: among 10 factors (N = 300, reliability
+        0.5) its posterior mean was 0.53, and 0.73 so; and the spike of that prior at b = 0 is where chains get stuck.
     """
 
     covariates: float = 2.5

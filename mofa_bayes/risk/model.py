@@ -99,7 +99,7 @@ class RiskModel:
         clinical: pd.DataFrame,
         *,
         seed: int | np.random.Generator,
-        n_draws: int = 500,
+        n_draws: int = 1000,
         n_tune: int = 500,
         n_chains: int = 4,
         cores: int = 1,

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
 MODE = "NUMBA"
 """PyTensor's linker. On 2 cores, N = 300, 20 nodes, one factor, numba compiles in 0.7 s (its cache is on disk) and
-takes 57 us a gradient; the C linker 19 s and 134 us, the Python one (FAST_COMPILE) 8 s and 638 us."""
+takes 57 us a gradient; the C linker 19 s and 134 us, the Python one (FAST_COMPILE) 8 s and 638 us. With an empty cache,
+which is once on a machine for each kind of model, numba takes about 20 s."""
 _STATISTICS = ("diverging", "energy", "lp", "n_steps", "tree_depth", "acceptance_rate", "step_size")
 _TARGET_ACCEPT = 0.9
+_MAX_DIVERGING = 0.001
 _MAX_RHAT = 1.01
 _MIN_ESS_PER_CHAIN = 100
 
@@ -30,8 +32,8 @@ class Sampling:
     Parameters
     ----------
     n_draws, n_tune
-        Kept and discarded draws of each chain. A posterior of ten or twenty smooth parameters gives nearly one effective
-        draw for each draw, so 4 chains of 500 know a 95 % limit to about 0.05 posterior sd.
+        Kept and discarded draws of each chain. A posterior of ten or twenty smooth parameters gives nearly one
+        effective draw for each draw, so 4 chains of 1000 know a 95 % limit to about 0.04 posterior sd.
     n_chains
         Chains; at least 2 to compare them.
     cores
@@ -40,7 +42,7 @@ class Sampling:
         Show PyMC's progress bar.
     """
 
-    n_draws: int = 500
+    n_draws: int = 1000
     n_tune: int = 500
     n_chains: int = 4
     cores: int = 1
@@ -64,7 +66,7 @@ def sample_nuts(model: "pm.Model", names: Sequence[str], sampling: Sampling, rng
     """
     import pymc as pm
 
-    # While the step size is still being found, a trajectory may leave the floats; NUTS rejects it, and numpy would warn.
+    # While the step size is sought, a trajectory may leave the floats: NUTS rejects it, and numpy would warn.
     with model, np.errstate(over="ignore", invalid="ignore"):
         tree = pm.sample(
             draws=sampling.n_draws,
@@ -90,14 +92,16 @@ def warn_unconverged(tree: xr.DataTree) -> None:
     """Warn with numbers when chains diverge, disagree, or hold too few effective draws.
 
     The limits are those of Vehtari et al. 2021 (Bayesian Analysis 16:667): R-hat at most 1.01 and, in bulk and tails,
-    100 effective draws for each chain.
+    100 effective draws for each chain. One diverging draw in a thousand is let pass: it happens by itself at the edge
+    of the random walk's scale (2 of 4,000 in healthy fits), and more is a sign.
     """
     import arviz as az
 
     posterior = tree["posterior"].to_dataset()
     n_chains = posterior.sizes["chain"]
     n_diverging = int(tree["sample_stats"]["diverging"].sum())
-    problems = [f"{n_diverging} of {n_chains * posterior.sizes['draw']} draws diverged"] if n_diverging else []
+    n_draws = n_chains * posterior.sizes["draw"]
+    problems = [f"{n_diverging} of {n_draws} draws diverged"] if n_diverging > _MAX_DIVERGING * n_draws else []
     ess = {
         f"{kind} of {name}": value
         for kind in ("bulk", "tail")

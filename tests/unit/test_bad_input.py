@@ -332,7 +332,7 @@ MODELS = [
         for wrong in (0, -1, 2.5, True, "ten", None)
     ),
     *(
-        Case(f"intercept_scale {wrong!r:.10}", lambda w, s=wrong: mb.FactorModel(intercept_scale=s), SpecError, "intercept_")
+        Case(f"intercept {wrong!r:.10}", lambda w, s=wrong: mb.FactorModel(intercept_scale=s), SpecError, "intercept_")
         for wrong in (-1.0, 0, float("nan"), float("inf"), "wide", True, 10**400)
     ),
     *(

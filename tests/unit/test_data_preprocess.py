@@ -88,6 +88,13 @@ def test_new_patients_are_measured_with_the_old_centre_and_scale(views: mb.Multi
     assert (np.nanmean(scaled[:, :2], axis=0) > 5 * slope[:2]).all()
 
 
+def test_a_feature_too_small_for_32_bits_is_not_divided_by_zero() -> None:
+    table = pd.DataFrame({"a": [0.0, 1e-45, 3e-45]}, dtype="float32")
+    views = mb.MultiView.from_frames({"lab": table})
+    for scale in SCALES:
+        assert np.isfinite(fit(views, scale).apply("lab", views["lab"].values)).all()
+
+
 @pytest.mark.parametrize("level", [0.0, 0.1, 1e8 + 0.1])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_feature_that_does_not_vary_keeps_scale_one(level: float, dtype: str) -> None:

@@ -1,0 +1,51 @@
+"""Plots draw what explain and risk computed, on the axes they are given, and never call show."""
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+import mofa_bayes as mb
+from mofa_bayes.plot import plot_factor, plot_loadings, plot_variance, save_figure
+
+mpl.use("Agg")
+
+
+@pytest.fixture
+def ax():
+    return Figure().add_subplot()
+
+
+def test_variance_figure_shows_every_share(post, ax):
+    assert plot_variance(post, ax=ax) is ax
+    shares = mb.variance_explained(post)["by_factor"].mean(("chain", "draw")).transpose("factor", "view") * 100
+    shown = [float(text.get_text()) for text in ax.texts]
+    np.testing.assert_allclose(shown, shares.values.ravel(), atol=0.051)
+    assert [label.get_text() for label in ax.get_yticklabels()] == list(post.factor_names)
+
+
+def test_loadings_figure_shows_the_largest_with_their_intervals(post, ax):
+    assert plot_loadings(post, "rna", "F1", n_features=5, ax=ax) is ax
+    table = mb.biomarkers(post, "rna", factors=["F1"])
+    largest = table.loc[table["mean"].abs().nlargest(5).index]
+    assert [label.get_text() for label in ax.get_yticklabels()] == list(largest["feature"])[::-1]
+    points = ax.collections[-1].get_offsets()
+    np.testing.assert_allclose(points[:, 0], largest["mean"].to_numpy()[::-1])
+    ends = np.array([segment[:, 0] for segment in ax.collections[0].get_segments()])
+    np.testing.assert_allclose(ends, largest[["lower", "upper"]].to_numpy()[::-1])
+
+
+def test_factor_figure_has_a_panel_per_view(post):
+    panels = plot_factor(post, "F1", n_features=4)
+    assert [panel.get_title().split(":")[0] for panel in panels] == list(post.views)
+    assert len({panel.figure for panel in panels}) == 1
+    plt.close(panels[0].figure)
+
+
+def test_saved_figure_is_a_picture_and_is_closed(post, tmp_path):
+    before = plt.get_fignums()
+    save_figure(plot_variance(post), tmp_path / "variance.png")
+    assert plt.get_fignums() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["variance.png"]
+    assert plt.imread(tmp_path / "variance.png").std() > 0.01
