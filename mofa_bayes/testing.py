@@ -1,4 +1,4 @@
-"""How well a fit recovers a simulated cohort: used by our tests, benchmarks and cards, and by users on their own designs."""
+"""How well a fit recovers a simulated cohort: for our tests, benchmarks and cards, and for users' own designs."""
 
 from dataclasses import dataclass
 

@@ -14,16 +14,16 @@ def variance_explained(post: Posterior) -> xr.Dataset:
 
     With S the covariance of a draw's factors over the subjects who have the view, and A = W'W of that draw's loadings,
     factor k contributes sum_l A_kl S_kl to the variance of Z W', and alone A_kk S_kk; contributions are divided by the
-    variance of Z W' plus noise (Bayesian R2 of Gelman, Goodrich, Gabry and Vehtari 2019, Am Stat 73:307). Read from Z W',
-    never from W W' alone, because scale may sit in either.
+    variance of Z W' plus noise (Bayesian R2 of Gelman, Goodrich, Gabry and Vehtari 2019, Am Stat 73:307). Read from
+    Z W', never from W W' alone, because scale may sit in either.
 
     Returns
     -------
     Dataset
-        `total` (chain, draw, view); `by_factor` (chain, draw, view, factor), whose sum over factors is `total` (a part can
-        be slightly negative where factors are correlated in the cohort); `alone` (chain, draw, view, factor), the share
-        that the factor would explain by itself, which does not add up. Bernoulli features count on the scale of the
-        log-odds, whose own variance is pi^2 / 3 (Nakagawa and Schielzeth 2013, Methods Ecol Evol 4:133).
+        `total` (chain, draw, view); `by_factor` (chain, draw, view, factor), whose sum over factors is `total` (a part
+        can be slightly negative where factors are correlated in the cohort); `alone` (chain, draw, view, factor), the
+        share that the factor would explain by itself, which does not add up. Bernoulli features count on the scale of
+        the log-odds, whose own variance is pi^2 / 3 (Nakagawa and Schielzeth 2013, Methods Ecol Evol 4:133).
 
     Raises
     ------

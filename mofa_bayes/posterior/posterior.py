@@ -27,15 +27,15 @@ class Posterior:
     Attributes
     ----------
     tree
-        DataTree with groups `posterior` (draws: `factors` (chain, draw, subject, factor), and for each view `loadings_`,
-        `intercept_`, `noise_sd_`, `ard_`, `active_`), `moments`, `preprocessing` and `fit`; its attributes are the
-        provenance. Works with ArviZ: `az.summary(post.tree, var_names=["ard_rna"])`.
+        DataTree with groups `posterior` (draws: `factors` (chain, draw, subject, factor), and for each view
+        `loadings_`, `intercept_`, `noise_sd_`, `ard_`, `active_`), `moments`, `preprocessing` and `fit`; its attributes
+        are the provenance. Works with ArviZ: `az.summary(post.tree, var_names=["ard_rna"])`.
 
     Notes
     -----
-    Loadings, intercepts and noise are on the model's scale: each real-valued feature is centred and divided by the scale
-    stored in `preprocessing`, so a loading is in standard deviations of the feature (with `scale="feature"`) per standard
-    deviation of the factor. Those of bernoulli features are log-odds.
+    Loadings, intercepts and noise are on the model's scale: each real-valued feature is centred and divided by the
+    scale stored in `preprocessing`, so a loading is in standard deviations of the feature (with `scale="feature"`) per
+    standard deviation of the factor. Those of bernoulli features are log-odds.
     """
 
     tree: xr.DataTree

@@ -3,9 +3,9 @@
 import json
 
 import pytest
+from golden.golden import DESIGN, measure, path_of
 
 import mofa_bayes as mb
-from golden.golden import DESIGN, measure, path_of
 
 NAMES = [entry.name for entry in mb.list_models()]
 
