@@ -53,6 +53,8 @@ class MultiView:
         likelihoods: Likelihoods | None = None,
         groups: pd.Series | None = None,
         covariates: pd.DataFrame | None = None,
+        weights: pd.Series | None = None,
+        exposures: Mapping[str, pd.Series] | None = None,
         subjects: Literal["union", "common"] = "union",
         uninformative: Literal["raise", "drop", "keep"] = "raise",
     ) -> "MultiView":
@@ -69,6 +71,10 @@ class MultiView:
             One label per subject (cohort, site, arm).
         covariates
             Numbers known for every subject (age, sex, batch), indexed by subject.
+        weights
+            How much each subject counts in the fit, above 0 (sampling weights); 1 where left out.
+        exposures
+            View -> what its counts are proportional to by subject (library size, time at risk), above 0.
         subjects
             `union` keeps every subject that some view has; `common` keeps those that all views have.
         uninformative
@@ -114,6 +120,10 @@ class MultiView:
             table = read_covariates("covariates", covariates, kept)
             coords["covariate"] = ("covariate", np.asarray(table.columns, dtype=np.str_))
             variables["covariates"] = (("subject", "covariate"), table.to_numpy())
+        if weights is not None:
+            variables["weight"] = (("subject",), _read_positive("weights", weights, kept))
+        for view, exposure in require_mapping("exposures", exposures or {}, list(tables)).items():
+            variables[f"exposure_{view}"] = (("subject",), _read_positive(f"exposures of {view!r}", exposure, kept))
         return cls(xr.Dataset(variables, coords=coords))
 
     @property
@@ -153,6 +163,15 @@ class MultiView:
         """Covariates, dims (subject, covariate), or None."""
         return self.dataset.get("covariates")
 
+    @property
+    def weights(self) -> xr.DataArray | None:
+        """How much each subject counts, dims (subject,), or None."""
+        return self.dataset.get("weight")
+
+    def exposure(self, view: str) -> xr.DataArray | None:
+        """What a view's counts are proportional to, dims (subject,), or None."""
+        return self.dataset.get(f"exposure_{self._require(view)}")
+
     def has_view(self, view: str) -> xr.DataArray:
         """Say which subjects have at least one observed feature of a view, dims (subject,)."""
         return self[view].notnull().any(f"feature_{view}")
@@ -185,7 +204,10 @@ class MultiView:
             raise DataError("views to keep", got="none", expected="at least one", do="Name a view of views.names.")
         gone = [view for view in self.names if view not in names]
         return MultiView(
-            self.dataset.drop_vars([f"{kind}_{view}" for view in gone for kind in ("values", "likelihood", "feature")])
+            self.dataset.drop_vars(
+                [f"{kind}_{view}" for view in gone for kind in ("values", "likelihood", "feature", "exposure")],
+                errors="ignore",
+            )
         )
 
     def missing(self) -> pd.DataFrame:
@@ -305,6 +327,22 @@ def _place_rows(values: np.ndarray, own: list[str], kept: list[str]) -> np.ndarr
     placed[[row[subject] for subject in own]] = values
     placed.flags.writeable = False
     return placed
+
+
+def _read_positive(what: str, values: object, subjects: list[str]) -> np.ndarray:
+    if not isinstance(values, pd.Series):
+        raise DataError(
+            what, got=type(values).__name__, expected="a Series indexed by subject", do="Wrap it: pd.Series(...)."
+        )
+    numbers = read_covariates(what, values.to_frame("value"), subjects)["value"].to_numpy()
+    if not (numbers > 0).all():
+        raise DataError(
+            what,
+            got=f"{int((numbers <= 0).sum())} values that are 0 or less",
+            expected="numbers above 0",
+            do="Correct them, or leave these subjects out.",
+        )
+    return numbers
 
 
 def _read_groups(groups: pd.Series, subjects: list[str]) -> np.ndarray:

@@ -24,7 +24,7 @@ class Preprocessing:
     ----------
     dataset
         `center_<view>` and `scale_<view>` (feature_<view>), in the units of the feature; 0 and 1 for features that are
-        not real-valued.
+        not real-valued. `covariate_center` and `covariate_scale` (covariate), where the cohort has covariates.
     """
 
     dataset: xr.Dataset
@@ -33,6 +33,17 @@ class Preprocessing:
         """Bring values of shape (..., feature) to the model's scale."""
         center, scale = self._read(view, values.dtype)
         result: NDArray[np.floating] = (values - center) / scale
+        return result
+
+    @property
+    def covariates(self) -> tuple[str, ...]:
+        """Names of the covariates."""
+        return tuple(str(name) for name in self.dataset["covariate"].values) if "covariate" in self.dataset else ()
+
+    def standardise(self, covariates: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Bring covariates of shape (subject, covariate) to mean 0 and standard deviation 1 of the fit."""
+        center, scale = self.dataset["covariate_center"].values, self.dataset["covariate_scale"].values
+        result: NDArray[np.float64] = (covariates - center) / scale
         return result
 
     def invert(self, view: str, values: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -74,7 +85,14 @@ def fit_preprocessing(views: MultiView, scales: Mapping[str, Scale]) -> Preproce
         dim = f"feature_{view}"
         fitted[f"center_{view}"] = (dim, center, {"units": "units of the feature"})
         fitted[f"scale_{view}"] = (dim, scale, {"units": "units of the feature"})
+    if views.covariates is not None:
+        values = views.covariates.values
+        spread = values.std(axis=0)
+        fitted["covariate_center"] = ("covariate", values.mean(axis=0), {"units": "units of the covariate"})
+        fitted["covariate_scale"] = ("covariate", np.where(spread > 0, spread, 1.0), {"units": "units of the covariate"})
     coords = {f"feature_{view}": views.dataset[f"feature_{view}"].values for view in views.names}
+    if views.covariates is not None:
+        coords["covariate"] = views.covariates["covariate"].values
     return Preprocessing(dataset=xr.Dataset(fitted, coords=coords))
 
 

@@ -5,70 +5,120 @@ from dataclasses import replace
 
 import numpy as np
 import xarray as xr
+from scipy.stats import truncnorm
 
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import Preprocessing
-from mofa_bayes.engines.vi.ascend import Fitted, explained_by_factor, keep_factors
-from mofa_bayes.engines.vi.expand import rescale
+from mofa_bayes.engines.vi.ascend import Fitted, explained_by_factor, latent_variance
 from mofa_bayes.engines.vi.globals import PartState
 from mofa_bayes.engines.vi.kernels import Array, pack, unpack
-from mofa_bayes.engines.vi.layout import Part
+from mofa_bayes.engines.vi.layout import ALL, Layout, Part
+from mofa_bayes.engines.vi.rows import Rows
+from mofa_bayes.posterior.moments import FactorMoments
+from mofa_bayes.spec import FactorModel
 
 _CHUNK = 512
 
 Variables = dict[str, tuple[tuple[str, ...], np.ndarray]]
 
 
-def order_and_sign(fitted: Fitted) -> Fitted:
-    """Sort factors by the variance they explain, and make each factor's largest |loading| positive."""
+def order_and_sign(fitted: Fitted, spec: FactorModel) -> Fitted:
+    """Sort factors by the variance they explain, and make each factor's largest |loading| positive.
+
+    Factors of views that admit no negative loadings keep their sign.
+    """
     strength = explained_by_factor(fitted.layout, fitted.globals).sum(axis=0)
     order = np.argsort(-strength, kind="stable")
-    globals_ = keep_factors(fitted.globals, order)
-    loadings = np.concatenate([state.mean[:, :-1] for state in globals_.parts])
+    globals_ = fitted.globals.keep(order)
+    loadings = np.concatenate([state.mean[:, : len(order)] for state in globals_.parts])
     sign = np.sign(loadings[np.abs(loadings).argmax(axis=0), np.arange(len(order))])
-    sign[sign == 0] = 1.0
+    fixed = any(spec.loadings_of(view).positive for view in fitted.layout.views)
+    sign = np.where((sign == 0) | fixed, 1.0, sign)
     turn = np.zeros((len(order), len(order)))
     turn[order, np.arange(len(order))] = sign
     rows = tuple(own.transform(turn) for own in fitted.rows)
-    return replace(fitted, globals=rescale(globals_, sign), rows=rows)
+    return replace(fitted, globals=globals_.rescale(sign), rows=rows)
 
 
 def build_tree(
-    fitted: Fitted, views: MultiView, preprocessing: Preprocessing, n_draws: int, rng: np.random.Generator
+    fitted: Fitted,
+    spec: FactorModel,
+    views: MultiView,
+    preprocessing: Preprocessing,
+    n_draws: int,
+    rng: np.random.Generator,
 ) -> xr.DataTree:
     """Label a fit and draw from it.
 
     Groups of the tree: `posterior` (draws, dims as in DESIGN section 2), `moments` (closed-form moments of factors and
     of loadings with intercepts), `preprocessing`, and `fit` (the bound). No value of any view is in it.
     """
-    fitted = order_and_sign(fitted)
+    fitted = order_and_sign(fitted, spec)
+    layout = fitted.layout
     names = np.array([f"F{k + 1}" for k in range(fitted.globals.n_factors)])
-    draws, moments = _label_rows(fitted, views, n_draws, rng)
+    moments = gather_rows(layout, fitted.rows, views.subjects, tuple(names))
+    draws: Variables = {"factors": (("draw", "subject", "factor"), draw_factors(moments, n_draws, rng))}
+    stored = {str(name): (own.dims, own.values) for name, own in moments.to_dataset().data_vars.items()}
+    stored |= {f"observed_{view}": (("subject",), views.has_view(view).values) for view in views.names}
     for view in views.names:
-        pieces = [
-            (part, state)
-            for part, state in zip(fitted.layout.parts, fitted.globals.parts, strict=True)
-            if part.view == view
-        ]
-        _draw_view(view, pieces, views, n_draws, rng, draws)
-        own = fitted.globals.views[view]
-        ard = rng.gamma(own.ard_shape, 1.0, (n_draws, len(names))) / own.ard_rate
-        draws[f"ard_{view}"] = (("draw", "factor"), ard)
-        _summarise_view(view, pieces, views, moments)
-    coords: dict[str, np.ndarray] = {"factor": names, "subject": np.asarray(views.subjects)}
-    coords |= {f"feature_{view}": np.asarray(views.features(view)) for view in views.names}
-    posterior = xr.Dataset(draws, coords=coords | _real_features(views)).expand_dims({"chain": [0]})
-    terms = np.append(names, "intercept")
-    labels = coords | {"factor_bis": names, "term": terms, "term_bis": terms}
+        pieces = [(p, s) for p, s in zip(layout.parts, fitted.globals.parts, strict=True) if p.view == view]
+        _draw_view(view, pieces, layout, views, spec, n_draws, rng, draws)
+        draws[f"ard_{view}"] = (("draw", "factor"), fitted.globals.views[view].draw_ard(n_draws, rng))
+        _summarise_view(view, pieces, views, stored)
+    if fitted.globals.factors is not None:
+        own = fitted.globals.factors
+        draws["ard_factors"] = (("draw", "group", "factor"), rng.gamma(own.shape, 1.0, (n_draws, *own.shape.shape)) / own.rate)
+        stored["factor_precision"] = (("group", "factor"), own.alpha)
+    terms = np.array([*names, *_intercepts(layout), *layout.covariates])
+    labels = {"factor": names, "subject": np.asarray(views.subjects), "group": np.asarray(layout.groups)}
+    labels |= {f"feature_{view}": np.asarray(views.features(view)) for view in views.names}
+    labels |= {"factor_bis": names, "term": terms, "term_bis": terms, "covariate": np.asarray(layout.covariates)}
+    labels |= _real_features(views) | {"draw": np.arange(n_draws)}
+    posterior = _with_coords(draws, labels).expand_dims({"chain": [0]})
     trace = xr.Dataset({"bound": ("iteration", fitted.bound)}, coords={"iteration": 1 + np.arange(len(fitted.bound))})
     return xr.DataTree.from_dict(
         {
-            "posterior": posterior.assign_coords(draw=np.arange(n_draws)),
-            "moments": _with_coords(moments, labels),
+            "posterior": posterior,
+            "moments": _with_coords(stored, labels).assign_coords(group=np.asarray(layout.groups)),
             "preprocessing": preprocessing.dataset,
             "fit": trace.assign(n_factors=("iteration", fitted.n_factors)),
         }
     )
+
+
+def gather_rows(
+    layout: Layout, rows: tuple[Rows, ...], subjects: tuple[str, ...], factors: tuple[str, ...]
+) -> FactorMoments:
+    """Bring the rows of all blocks to the order of `subjects`, each filed under the covariance it shares."""
+    place = {subject: n for n, subject in enumerate(subjects)}
+    mean = np.empty((len(subjects), len(factors)))
+    pattern = np.empty(len(subjects), dtype=np.intp)
+    covariances: list[Array] = []
+    first = 0
+    for block, own in zip(layout.blocks, rows, strict=True):
+        target = np.array([place[layout.subjects[n]] for n in block.rows])
+        mean[target] = own.mean
+        pattern[target] = first + (np.arange(block.n_rows) if len(own.covariance) == block.n_rows else 0)
+        covariances.append(unpack(own.covariance, len(factors)))
+        first += len(own.covariance)
+    return FactorMoments(subjects, factors, mean, np.concatenate(covariances), pattern)
+
+
+def draw_factors(moments: FactorMoments, n_draws: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw factors (draw, subject, factor), subjects in the order of their names so that no other order matters."""
+    order = np.argsort(np.asarray(moments.subjects), kind="stable")
+    root = np.linalg.cholesky(moments.covariance)
+    draws = np.empty((n_draws, *moments.mean.shape), dtype=np.float32)
+    for start in range(0, len(order), _CHUNK):
+        rows = order[start : start + _CHUNK]
+        noise = rng.standard_normal((n_draws, len(rows), moments.mean.shape[1]))
+        own = root[moments.pattern[rows]]
+        draws[:, rows] = moments.mean[rows] + np.einsum("nkl,snl->snk", own, noise, optimize=True)
+    return draws
+
+
+def _intercepts(layout: Layout) -> list[str]:
+    return ["intercept"] if layout.groups == (ALL,) else [f"intercept {name}" for name in layout.groups]
 
 
 def _with_coords(variables: Variables, coords: Mapping[str, np.ndarray]) -> xr.Dataset:
@@ -77,44 +127,17 @@ def _with_coords(variables: Variables, coords: Mapping[str, np.ndarray]) -> xr.D
 
 
 def _real_features(views: MultiView) -> dict[str, np.ndarray]:
-    """Coordinates of noise: all features of a view, or its own dim where only some are gaussian."""
+    """Coordinates of noise: all features of a view, or a dim of its own where only some have noise."""
     found = {}
     for view in views.names:
-        is_real = views.likelihoods(view).values == "gaussian"
+        is_real = _has_noise(views, view)
         if is_real.any() and not is_real.all():
             found[f"feature_{view}_gaussian"] = np.asarray(views.features(view))[is_real]
     return found
 
 
-def _label_rows(
-    fitted: Fitted, views: MultiView, n_draws: int, rng: np.random.Generator
-) -> tuple[Variables, Variables]:
-    """Draw factors, and file each subject under the covariance it shares with others."""
-    n_factors = fitted.globals.n_factors
-    subjects = fitted.layout.subjects
-    place = {subject: n for n, subject in enumerate(views.subjects)}
-    mean = np.empty((len(subjects), n_factors))
-    pattern_of = np.empty(len(subjects), dtype=np.int64)
-    covariances: list[Array] = []
-    draws = np.empty((n_draws, len(subjects), n_factors), dtype=np.float32)
-    for block, rows in zip(fitted.layout.blocks, fitted.rows, strict=True):
-        target = np.array([place[subjects[n]] for n in block.rows])
-        mean[target] = rows.mean
-        covariance = unpack(rows.covariance, n_factors)
-        first = sum(len(c) for c in covariances)
-        pattern_of[target] = first + (np.arange(block.n_rows) if len(covariance) == block.n_rows else 0)
-        covariances.append(covariance)
-        noise = rng.standard_normal((n_draws, block.n_rows, n_factors))
-        root = np.broadcast_to(np.linalg.cholesky(covariance), (block.n_rows, n_factors, n_factors))
-        draws[:, target] = rows.mean + np.einsum("nkl,snl->snk", root, noise, optimize=True)
-    observed = {f"observed_{view}": (("subject",), views.has_view(view).values) for view in views.names}
-    moments: Variables = {
-        "factors_mean": (("subject", "factor"), mean),
-        "factors_cov": (("pattern", "factor", "factor_bis"), np.concatenate(covariances)),
-        "pattern_of": (("subject",), pattern_of),
-        **observed,
-    }
-    return {"factors": (("draw", "subject", "factor"), draws)}, moments
+def _has_noise(views: MultiView, view: str) -> np.ndarray:
+    return np.isin(views.likelihoods(view).values, ("gaussian", "student_t"))
 
 
 def _positions(view: str, part: Part, views: MultiView) -> np.ndarray:
@@ -125,90 +148,129 @@ def _positions(view: str, part: Part, views: MultiView) -> np.ndarray:
 def _draw_view(
     view: str,
     pieces: list[tuple[Part, PartState]],
+    layout: Layout,
     views: MultiView,
+    spec: FactorModel,
     n_draws: int,
     rng: np.random.Generator,
     draws: Variables,
 ) -> None:
-    n_features = len(views.features(view))
-    n_factors = pieces[0][1].mean.shape[1] - 1
-    feature = f"feature_{view}"
-    loadings = np.empty((n_draws, n_features, n_factors), dtype=np.float32)
-    intercept = np.empty((n_draws, n_features), dtype=np.float32)
+    n_features, n_factors = len(views.features(view)), pieces[0][1].n_factors
+    n_groups, feature = len(layout.groups), f"feature_{view}"
+    terms = np.empty((n_draws, n_features, n_factors + layout.n_known), dtype=np.float32)
     active = np.ones((n_draws, n_features, n_factors), dtype=np.int8)
-    noise_sd = np.full((n_draws, n_features), np.nan, dtype=np.float32)
+    noise_sd = np.full((n_draws, n_groups, n_features), np.nan, dtype=np.float32)
+    prior = spec.loadings_of(view)
     for part, state in pieces:
         columns = _positions(view, part, views)
         for start in range(0, len(columns), _CHUNK):
             chunk = slice(start, start + _CHUNK)
-            terms, included = _draw_terms(state, chunk, n_draws, rng)
-            loadings[:, columns[chunk]] = terms[:, :, :-1]
-            intercept[:, columns[chunk]] = terms[:, :, -1]
-            if included is not None:
-                active[:, columns[chunk]] = included
-        if len(state.noise_shape):
-            tau = rng.gamma(state.noise_shape, 1.0, (n_draws, len(columns))) / state.noise_rate
-            noise_sd[:, columns] = 1 / np.sqrt(tau)
-    draws[f"loadings_{view}"] = (("draw", feature, "factor"), loadings)
-    draws[f"intercept_{view}"] = (("draw", feature), intercept)
-    if pieces[0][1].is_sparse:
-        draws[f"active_{view}"] = (("draw", feature, "factor"), active)
-    is_real = ~np.isnan(noise_sd[0])
+            own, included = _draw_terms(state, chunk, n_draws, prior.positive, rng)
+            terms[:, columns[chunk]] = own
+            active[:, columns[chunk]] = included
+        if part.family.has_noise:
+            tau = rng.gamma(state.noise_shape, 1.0, (n_draws, n_groups, len(columns))) / state.noise_rate
+            noise_sd[:, :, columns] = 1 / np.sqrt(tau)
+    draws[f"loadings_{view}"] = (("draw", feature, "factor"), terms[:, :, :n_factors])
+    intercepts = np.moveaxis(terms[:, :, n_factors : n_factors + n_groups], 2, 1)
+    is_real = _has_noise(views, view)
+    real_feature = feature if is_real.all() else f"{feature}_gaussian"
+    if n_groups == 1:
+        draws[f"intercept_{view}"] = (("draw", feature), intercepts[:, 0])
+        noise = ("draw", real_feature), noise_sd[:, 0][:, is_real]
+    else:
+        draws[f"intercept_{view}"] = (("draw", "group", feature), intercepts)
+        noise = ("draw", "group", real_feature), noise_sd[:, :, is_real]
     if is_real.any():
-        dim = feature if is_real.all() else f"{feature}_gaussian"
-        draws[f"noise_sd_{view}"] = (("draw", dim), noise_sd[:, is_real])
+        draws[f"noise_sd_{view}"] = noise
+    if layout.covariates:
+        effects = np.moveaxis(terms[:, :, n_factors + n_groups :], 2, 1)
+        draws[f"effects_{view}"] = (("draw", "covariate", feature), effects)
+    if prior.kind == "spike_slab":
+        draws[f"active_{view}"] = (("draw", feature, "factor"), active)
 
 
 def _draw_terms(
-    state: PartState, chunk: slice, n_draws: int, rng: np.random.Generator
-) -> tuple[Array, np.ndarray | None]:
-    """Draw loadings and intercept (n_draws, features, J) of some features; and s where the prior is sparse."""
+    state: PartState, chunk: slice, n_draws: int, positive: bool, rng: np.random.Generator
+) -> tuple[Array, np.ndarray]:
+    """Draw loadings and coefficients (n_draws, features, J) of some features, and s."""
     mean = state.mean[chunk]
     noise = rng.standard_normal((n_draws, *mean.shape))
-    if not state.is_sparse:
+    if not state.is_elementwise:
         root = np.linalg.cholesky(unpack(state.spread[chunk], mean.shape[1]))
-        return mean + np.einsum("dkl,sdl->sdk", root, noise, optimize=True), None
+        everything = np.ones((len(mean), state.n_factors), dtype=np.bool_)
+        return mean + np.einsum("dkl,sdl->sdk", root, noise, optimize=True), everything
     included = rng.random((n_draws, *state.inclusion[chunk].shape)) < state.inclusion[chunk]
     terms = mean + np.sqrt(state.spread[chunk]) * noise
-    slab = state.slab_mean[chunk] + np.sqrt(state.slab_variance[chunk]) * noise[:, :, :-1]
-    terms[:, :, :-1] = included * slab
+    location, scale = state.slab_mean[chunk], np.sqrt(state.slab_variance[chunk])
+    if positive:
+        slab = truncnorm.rvs(-location / scale, np.inf, location, scale, size=included.shape, random_state=rng)
+    else:
+        slab = location + scale * noise[:, :, : state.n_factors]
+    terms[:, :, : state.n_factors] = included * slab
     return terms, included
 
 
 def _summarise_view(view: str, pieces: list[tuple[Part, PartState]], views: MultiView, moments: Variables) -> None:
-    """Store E[w~], its spread, E[tau] and q(s = 1): what projection and biomarkers need without draws."""
+    """Store E[w~], its spread, noise and own parameters: what projection and biomarkers need without draws."""
     n_features = len(views.features(view))
-    n_terms = pieces[0][1].mean.shape[1]
-    sparse = pieces[0][1].is_sparse
+    n_terms, n_factors = pieces[0][1].mean.shape[1], pieces[0][1].n_factors
+    n_groups = len(pieces[0][0].n_observed)
+    elementwise = pieces[0][1].is_elementwise
     mean = np.empty((n_features, n_terms))
-    spread = np.empty((n_features, n_terms) if sparse else (n_features, n_terms, n_terms))
-    inclusion = np.empty((n_features, n_terms - 1))
-    precision = np.empty(n_features)
+    spread = np.empty((n_features, n_terms) if elementwise else (n_features, n_terms, n_terms))
+    inclusion = np.empty((n_features, n_factors))
+    precision = np.ones((n_groups, n_features))
+    nuisance, curvature, latent = np.ones(n_features), np.ones(n_features), np.ones(n_features)
+    n_levels = max([part.levels.shape[1] for part, _ in pieces])
+    levels = np.full((n_features, n_levels), np.nan)
     for part, state in pieces:
         columns = _positions(view, part, views)
-        mean[columns], inclusion[columns], precision[columns] = state.mean, state.inclusion, state.tau
-        spread[columns] = state.spread if sparse else unpack(state.spread, n_terms)
+        mean[columns], inclusion[columns], nuisance[columns] = state.mean, state.inclusion, state.nuisance
+        spread[columns] = state.spread if elementwise else unpack(state.spread, n_terms)
+        curvature[columns] = part.curvature
+        latent[columns] = latent_variance(part.likelihood, part.mean, state.nuisance)
+        if part.family.has_noise:
+            precision[:, columns] = state.tau
+        if part.levels.size:
+            levels[np.ix_(columns, np.arange(part.levels.shape[1]))] = part.levels
     feature = f"feature_{view}"
     moments[f"weights_mean_{view}"] = ((feature, "term"), mean)
-    if sparse:
+    if elementwise:
         moments[f"weights_var_{view}"] = ((feature, "term"), spread)
-        moments[f"inclusion_{view}"] = ((feature, "factor"), inclusion)
     else:
         moments[f"weights_cov_{view}"] = ((feature, "term", "term_bis"), spread)
-    moments[f"precision_{view}"] = ((feature,), precision)
+    if not (inclusion == 1).all():
+        moments[f"inclusion_{view}"] = ((feature, "factor"), inclusion)
+    moments[f"precision_{view}"] = (("group", feature), precision)
+    moments[f"nuisance_{view}"] = ((feature,), nuisance)
+    moments[f"curvature_{view}"] = ((feature,), curvature)
+    moments[f"latent_variance_{view}"] = ((feature,), latent)
+    if n_levels:
+        moments[f"levels_{view}"] = ((feature, f"cut_{view}"), levels)
     moments[f"likelihood_{view}"] = ((feature,), views.likelihoods(view).values.astype(np.str_))
 
 
-def part_state(moments: xr.Dataset, view: str, part: Part) -> PartState:
-    """Restore from stored moments the q of a part that rows need: weights and noise."""
+def part_state(moments: xr.Dataset, view: str, part: Part) -> tuple[PartState, Part]:
+    """Restore from stored moments the q of a part that rows need, and the part as the fit saw it."""
     rows = moments.sel({f"feature_{view}": list(part.features)})
     mean = np.ascontiguousarray(rows[f"weights_mean_{view}"].values)
+    n_factors = moments.sizes["factor"]
     if f"weights_var_{view}" in moments:
         spread = rows[f"weights_var_{view}"].values
     else:
         spread = pack(rows[f"weights_cov_{view}"].values)
-    tau = rows[f"precision_{view}"].values if part.likelihood == "gaussian" else np.empty(0)
-    per_factor = mean[:, :-1]
-    return PartState(
-        mean, np.ascontiguousarray(spread), per_factor, per_factor, np.ones_like(per_factor), tau, np.ones_like(tau)
+    tau = rows[f"precision_{view}"].values
+    nothing = np.empty((0, part.n_features))
+    per_factor = mean[:, :n_factors]
+    state = PartState(
+        mean,
+        np.ascontiguousarray(spread),
+        per_factor,
+        per_factor,
+        np.ones_like(per_factor),
+        tau if part.family.has_noise else nothing,
+        np.ones_like(tau) if part.family.has_noise else nothing,
+        rows[f"nuisance_{view}"].values,
     )
+    return state, replace(part, curvature=rows[f"curvature_{view}"].values)

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,10 +11,10 @@ import xarray as xr
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import Preprocessing
 from mofa_bayes.engines.vi.ascend import infer_given_globals
-from mofa_bayes.engines.vi.kernels import unpack
-from mofa_bayes.engines.vi.layout import lay_out
+from mofa_bayes.engines.vi.layout import Layout, find_known, lay_out
+from mofa_bayes.engines.vi.rows import PartGlobals
 from mofa_bayes.errors import DataError, IgnoredWarning, name_some
-from mofa_bayes.posterior.build import part_state
+from mofa_bayes.posterior.build import gather_rows, part_state
 from mofa_bayes.posterior.moments import FactorMoments
 
 
@@ -40,22 +41,26 @@ def project_views(tree: xr.DataTree, new: MultiView | Mapping[str, pd.DataFrame]
     moments = tree.children["moments"].to_dataset()
     known = [str(name)[13:] for name in moments.data_vars if str(name).startswith("weights_mean_")]
     views = _match(moments, known, _as_views(new, moments, known))
-    layout = lay_out(views, Preprocessing(dataset=tree.children["preprocessing"].to_dataset()))
-    globals_ = {n: part_state(moments, part.view, part).summarise(part) for n, part in enumerate(layout.parts)}
+    preprocessing = Preprocessing(dataset=tree.children["preprocessing"].to_dataset())
+    groups = [str(name) for name in moments["group"].values]
+    layout = lay_out(views, preprocessing, find_known(views, preprocessing, groups))
+    layout, globals_ = _with_fit(layout, moments)
     factors = tuple(str(name) for name in moments["factor"].values)
-    rows = infer_given_globals(layout, globals_, len(factors))
-    place = {subject: n for n, subject in enumerate(views.subjects)}
-    mean = np.empty((views.n_subjects, len(factors)))
-    pattern = np.empty(views.n_subjects, dtype=np.intp)
-    covariances: list[np.ndarray] = []
-    for block, own in zip(layout.blocks, rows, strict=True):
-        target = np.array([place[layout.subjects[n]] for n in block.rows])
-        covariance = unpack(own.covariance, len(factors))
-        mean[target] = own.mean
-        first = sum(len(c) for c in covariances)
-        pattern[target] = first + (np.arange(block.n_rows) if len(covariance) == block.n_rows else 0)
-        covariances.append(covariance)
-    return FactorMoments(views.subjects, factors, mean, np.concatenate(covariances), pattern)
+    learned = moments.get("factor_precision")
+    rows = infer_given_globals(
+        layout, globals_, lambda group: np.ones(len(factors)) if learned is None else learned.values[group]
+    )
+    return gather_rows(layout, rows, views.subjects, factors)
+
+
+def _with_fit(layout: Layout, moments: xr.Dataset) -> tuple[Layout, dict[int, PartGlobals]]:
+    """Give each part the curvature and cut points of the fit, and its globals."""
+    parts, globals_ = [], {}
+    for number, part in enumerate(layout.parts):
+        state, own = part_state(moments, part.view, part)
+        globals_[number] = state.summarise(own)
+        parts.append(own)
+    return replace(layout, parts=tuple(parts)), globals_
 
 
 def _as_views(new: MultiView | Mapping[str, pd.DataFrame], moments: xr.Dataset, known: list[str]) -> MultiView:

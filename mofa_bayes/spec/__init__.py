@@ -1,6 +1,30 @@
 """What we believe before seeing data: priors and the factor model, as values. No data, no PyMC."""
 
 from mofa_bayes.spec.model import FactorModel, ViewModel
-from mofa_bayes.spec.priors import ARD, Gamma, Prior, SpikeSlab
+from mofa_bayes.spec.priors import (
+    ARD,
+    ARDFactors,
+    FactorPrior,
+    Gamma,
+    Horseshoe,
+    Laplace,
+    Normal,
+    Prior,
+    SpikeSlab,
+    StandardFactors,
+)
 
-__all__ = ["ARD", "FactorModel", "Gamma", "Prior", "SpikeSlab", "ViewModel"]
+__all__ = [
+    "ARD",
+    "ARDFactors",
+    "FactorModel",
+    "FactorPrior",
+    "Gamma",
+    "Horseshoe",
+    "Laplace",
+    "Normal",
+    "Prior",
+    "SpikeSlab",
+    "StandardFactors",
+    "ViewModel",
+]

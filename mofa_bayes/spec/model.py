@@ -7,7 +7,16 @@ from types import MappingProxyType
 from typing import Literal
 
 from mofa_bayes.errors import SpecError
-from mofa_bayes.spec.priors import ARD, Gamma, Prior, SpikeSlab, require_gamma, require_positive
+from mofa_bayes.spec.priors import (
+    PRIORS,
+    FactorPrior,
+    Gamma,
+    Prior,
+    SpikeSlab,
+    StandardFactors,
+    require_gamma,
+    require_positive,
+)
 
 Scale = Literal["feature", "view", "none"]
 _SCALES = ("feature", "view", "none")
@@ -41,6 +50,8 @@ class FactorModel:
         Scaling of real-valued features before the fit: `feature` (unit standard deviation each), `view` (unit mean
         square over the view, keeping relative variances) or `none`. All are centred; the posterior reports on the
         original scale where it says so.
+    factors
+        Prior on factors: `StandardFactors()`, or `ARDFactors()` for factors that some groups may lack.
     noise
         Prior on the noise precision of each gaussian feature.
     intercept_scale
@@ -60,6 +71,7 @@ class FactorModel:
     n_factors: int = 10
     loadings: Prior = field(default_factory=SpikeSlab)
     scale: Scale = "feature"
+    factors: FactorPrior = field(default_factory=StandardFactors)
     noise: Gamma = field(default_factory=Gamma)
     intercept_scale: float = 5.0
     min_variance: float = 0.01
@@ -77,6 +89,13 @@ class FactorModel:
         _require_scale(self.scale)
         require_positive("intercept_scale", self.intercept_scale)
         require_gamma("noise", self.noise)
+        if not isinstance(self.factors, FactorPrior):
+            raise SpecError(
+                "factors",
+                got=repr(self.factors)[:80],
+                expected="StandardFactors() or ARDFactors()",
+                do="Pass one of these values.",
+            )
         if not isinstance(self.min_variance, int | float) or not 0 <= self.min_variance < 1:
             raise SpecError(
                 "min_variance",
@@ -132,12 +151,10 @@ class FactorModel:
 
 
 def _require_prior(value: object) -> None:
-    if not isinstance(value, ARD | SpikeSlab):
+    if not isinstance(value, Prior):
+        names = ", ".join(prior.__name__ for prior in PRIORS.values())
         raise SpecError(
-            "prior on loadings",
-            got=repr(value)[:80],
-            expected="SpikeSlab(...) or ARD(...)",
-            do="Pass one of these values.",
+            "prior on loadings", got=repr(value)[:80], expected=f"one of {names}", do='Write loadings=SpikeSlab().'
         )
 
 

@@ -1,6 +1,5 @@
-"""Priors on loadings and scales, as frozen values that print, compare and travel through TOML."""
+"""Priors on loadings, factors and scales, as frozen values that print, compare and travel through TOML."""
 
-import sys
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -28,14 +27,15 @@ class ARD:
     """Dense loadings with one precision per view and factor: w ~ N(0, 1/alpha), alpha ~ Gamma.
 
     A factor that a view does not share gets a large precision there: this is the prior of group factor analysis
-    (Virtanen et al. 2012, AISTATS; Klami et al. 2015, IEEE TNNLS 26:2136).
+    (Virtanen et al. 2012, AISTATS; Klami et al. 2015, IEEE TNNLS 26:2136). With `positive`, loadings are half-normal.
     """
 
     kind: ClassVar[str] = "ard"
     precision: Gamma = field(default_factory=Gamma)
+    positive: bool = False
 
     def __post_init__(self) -> None:
-        require_gamma("precision of an ARD prior", self.precision)
+        require_prior(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,32 +43,115 @@ class SpikeSlab:
     """Sparse loadings: w = s v, v ~ N(0, 1/alpha), s ~ Bernoulli(theta), theta ~ Beta, per view and factor.
 
     The prior of MOFA (Argelaguet et al. 2018, Mol Syst Biol 14:e8124). Beta(1, 1) leaves the share of active features
-    of a factor open.
+    of a factor open. With `positive`, v is half-normal.
     """
 
     kind: ClassVar[str] = "spike_slab"
     precision: Gamma = field(default_factory=Gamma)
     inclusion_a: float = 1.0
     inclusion_b: float = 1.0
+    positive: bool = False
 
     def __post_init__(self) -> None:
-        require_gamma("precision of a spike-slab prior", self.precision)
         require_positive("inclusion_a of a spike-slab prior", self.inclusion_a)
         require_positive("inclusion_b of a spike-slab prior", self.inclusion_b)
+        require_prior(self)
 
 
-Prior = ARD | SpikeSlab
-PRIORS: dict[str, type[ARD] | type[SpikeSlab]] = {ARD.kind: ARD, SpikeSlab.kind: SpikeSlab}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Normal:
+    """Dense loadings of one fixed size: w ~ N(0, scale^2), in standard deviations of a scaled feature or log-odds.
+
+    1 lets a factor explain all of a standardised feature. With `positive`, loadings are half-normal.
+    """
+
+    kind: ClassVar[str] = "normal"
+    scale: float = 1.0
+    positive: bool = False
+
+    def __post_init__(self) -> None:
+        require_positive("scale of a normal prior", self.scale)
+        require_prior(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Laplace:
+    """Loadings shrunk towards zero: w ~ Laplace with rate lambda per view and factor, lambda ~ Gamma.
+
+    The prior whose mode is the lasso (Park and Casella 2008, JASA 103:681). With `positive`, loadings are exponential.
+    """
+
+    kind: ClassVar[str] = "laplace"
+    rate: Gamma = field(default_factory=Gamma)
+    positive: bool = False
+
+    def __post_init__(self) -> None:
+        require_prior(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Horseshoe:
+    """Loadings of which few escape shrinkage: w ~ N(0, l^2 / alpha), l ~ half-Cauchy(1), alpha ~ Gamma.
+
+    alpha, per view and factor, is the global scale (Carvalho, Polson and Scott 2010, Biometrika 97:465). With
+    `positive`, the normal is half-normal.
+    """
+
+    kind: ClassVar[str] = "horseshoe"
+    precision: Gamma = field(default_factory=Gamma)
+    positive: bool = False
+
+    def __post_init__(self) -> None:
+        require_prior(self)
+
+
+Prior = ARD | SpikeSlab | Normal | Laplace | Horseshoe
+PRIORS: dict[str, type[Prior]] = {prior.kind: prior for prior in (SpikeSlab, ARD, Horseshoe, Laplace, Normal)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StandardFactors:
+    """z ~ N(0, 1) in every group."""
+
+    kind: ClassVar[str] = "standard"
+    is_learned: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ARDFactors:
+    """z ~ N(0, 1/beta) with one beta per group and factor, beta ~ Gamma: a factor may be silent in some groups."""
+
+    kind: ClassVar[str] = "ard"
+    is_learned: ClassVar[bool] = True
+    precision: Gamma = field(default_factory=Gamma)
+
+    def __post_init__(self) -> None:
+        require_gamma("precision of the factors' prior", self.precision)
+
+
+FactorPrior = StandardFactors | ARDFactors
+FACTOR_PRIORS: dict[str, type[FactorPrior]] = {prior.kind: prior for prior in (StandardFactors, ARDFactors)}
 
 
 def require_positive(what: str, value: object) -> None:
     """Raise SpecError unless `value` is a finite number above 0."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not 0 < value <= sys.float_info.max:  # type: ignore[operator]
-        raise SpecError(what, got=repr(value)[:80], expected="a finite number above 0", do="Correct or leave it out.")
+    if not is_number or not 0 < float(value) < float("inf"):  # type: ignore[arg-type]
+        raise SpecError(what, got=repr(value), expected="a finite number above 0", do="Correct it or leave it out.")
 
 
 def require_gamma(what: str, value: object) -> None:
     """Raise SpecError unless `value` is a Gamma prior."""
     if not isinstance(value, Gamma):
         raise SpecError(what, got=repr(value)[:80], expected="a Gamma prior", do="Write Gamma(shape=..., rate=...).")
+
+
+def require_prior(prior: Prior) -> None:
+    """Raise SpecError unless what the priors on loadings have in common is of the right type."""
+    for name in ("precision", "rate"):
+        if hasattr(prior, name):
+            require_gamma(f"{name} of a {prior.kind} prior", getattr(prior, name))
+    if not isinstance(prior.positive, bool):
+        raise SpecError(
+            f"positive of a {prior.kind} prior", got=repr(prior.positive), expected="True or False", do="Correct it."
+        )

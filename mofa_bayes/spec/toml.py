@@ -8,7 +8,7 @@ from typing import Any
 
 from mofa_bayes.errors import FileError, SpecError, name_some
 from mofa_bayes.spec.model import FactorModel, ViewModel
-from mofa_bayes.spec.priors import PRIORS, Gamma, Prior
+from mofa_bayes.spec.priors import FACTOR_PRIORS, PRIORS, FactorPrior, Gamma, Prior
 
 _MAX_BYTES = 1_000_000
 _MAX_DEPTH = 8
@@ -24,6 +24,7 @@ def write_model(model: FactorModel) -> str:
         "intercept_scale": model.intercept_scale,
         "min_variance": model.min_variance,
         "loadings": _write_prior(model.loadings),
+        "factors": _write_prior(model.factors),
         "noise": _write_gamma(model.noise),
     }
     views = {name: _write_view(view) for name, view in model.views.items()}
@@ -48,7 +49,9 @@ def read_model(source: str | Path) -> FactorModel:
     _refuse_unknown("model", table, {f.name for f in fields(FactorModel)})
     values: dict[str, Any] = dict(table)
     if "loadings" in values:
-        values["loadings"] = _read_prior(values["loadings"])
+        values["loadings"] = _read_prior("loadings", values["loadings"], PRIORS)
+    if "factors" in values:
+        values["factors"] = _read_prior("factors", values["factors"], FACTOR_PRIORS)
     if "noise" in values:
         values["noise"] = _read_gamma("noise", values["noise"])
     if "views" in values:
@@ -79,7 +82,7 @@ def _write_gamma(gamma: Gamma) -> dict[str, float]:
     return {"shape": gamma.shape, "rate": gamma.rate}
 
 
-def _write_prior(prior: Prior) -> dict[str, Any]:
+def _write_prior(prior: Prior | FactorPrior) -> dict[str, Any]:
     own = {f.name: getattr(prior, f.name) for f in fields(prior)}
     return {"kind": prior.kind} | {k: _write_gamma(v) if isinstance(v, Gamma) else v for k, v in own.items()}
 
@@ -99,17 +102,18 @@ def _read_gamma(what: str, table: object) -> Gamma:
     return Gamma(**values)
 
 
-def _read_prior(table: object) -> Prior:
-    values = dict(_require_table("loadings", table))
+def _read_prior(what: str, table: object, kinds: Mapping[str, type[Any]]) -> Any:  # noqa: ANN401
+    values = dict(_require_table(what, table))
     kind = values.pop("kind", None)
-    if not isinstance(kind, str) or kind not in PRIORS:
+    if not isinstance(kind, str) or kind not in kinds:
         raise SpecError(
-            "kind of prior on loadings", got=repr(kind), expected=f"one of {', '.join(PRIORS)}", do="Name one of these."
+            f"kind of prior on {what}", got=repr(kind), expected=f"one of {', '.join(kinds)}", do="Name one of these."
         )
-    prior = PRIORS[kind]
+    prior = kinds[kind]
     _refuse_unknown(f"{kind} prior", values, {f.name for f in fields(prior)})
-    if "precision" in values:
-        values["precision"] = _read_gamma("precision", values["precision"])
+    for name in ("precision", "rate"):
+        if name in values:
+            values[name] = _read_gamma(name, values[name])
     return prior(**values)
 
 
@@ -117,7 +121,7 @@ def _read_view(name: str, table: object) -> ViewModel:
     values = dict(_require_table(f"view {name!r}", table))
     _refuse_unknown(f"view {name!r}", values, {f.name for f in fields(ViewModel)})
     if "loadings" in values:
-        values["loadings"] = _read_prior(values["loadings"])
+        values["loadings"] = _read_prior("loadings", values["loadings"], PRIORS)
     return ViewModel(**values)
 
 

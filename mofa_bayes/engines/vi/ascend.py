@@ -8,23 +8,33 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import reduce
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from mofa_bayes.engines.vi.expand import best_rotation, best_scale, is_dense, rescale, rotate
+from mofa_bayes.engines.vi.expand import best_rotation, best_scale, can_rotate, rotate
 from mofa_bayes.engines.vi.globals import (
     Globals,
-    ViewState,
+    dense_priors,
     first_globals,
+    follow,
     priors_of,
-    sparsify,
     update_globals,
 )
-from mofa_bayes.engines.vi.kernels import Array, Index, pack, packed_positions
+from mofa_bayes.engines.vi.kernels import Array, pack
 from mofa_bayes.engines.vi.layout import Block, Layout
-from mofa_bayes.engines.vi.rows import PartGlobals, Rows, Sums, add, collect_sums, infer_rows
+from mofa_bayes.engines.vi.rows import (
+    PartGlobals,
+    Rows,
+    Sums,
+    add,
+    bound_entries,
+    collect_sums,
+    infer_rows,
+    score_nuisance,
+)
 from mofa_bayes.engines.vi.start import as_rows, start_factors
 from mofa_bayes.engines.vi.varimax import varimax
 from mofa_bayes.errors import ConvergenceWarning, SpecError
@@ -32,11 +42,13 @@ from mofa_bayes.spec import FactorModel
 
 logger = logging.getLogger(__name__)
 
-Progress = Callable[[int, float], None]
+Progress = Callable[[int, float], object]
 _PATIENCE = 3
 _DENSE_PASSES = 20
 _MAX_INNER = 500
 _INNER_TOLERANCE = 1e-8
+_NUISANCE_EVERY = 5
+_MODES = {"fast": 1e-6, "medium": 1e-7, "slow": 1e-8}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +59,12 @@ class Ascent:
     ----------
     max_iterations
         Passes over the data at most.
-    tolerance
-        Stop when the bound rises by less than this share of itself three times in a row.
+    mode
+        Stop when the bound rises by less than this share of itself three times in a row: `fast` 1e-6, `medium` 1e-7,
+        `slow` 1e-8, or a number. MOFA's modes of the same names stop at 5e-6, 5e-7 and 5e-8 of the first bound over five
+        iterations.
+    max_seconds
+        Stop after this many seconds with what has been reached.
     n_threads
         Threads over blocks of rows; the answer does not depend on it. None takes the machine's cores, 4 at most.
     expand
@@ -56,7 +72,8 @@ class Ascent:
     """
 
     max_iterations: int = 2000
-    tolerance: float = 1e-7
+    mode: Literal["fast", "medium", "slow"] | float = "medium"
+    max_seconds: float = float("inf")
     n_threads: int | None = None
     expand: bool = True
 
@@ -64,8 +81,17 @@ class Ascent:
         for name, value in (("max_iterations", self.max_iterations), ("n_threads", self.n_threads or 1)):
             if not isinstance(value, int) or value < 1:
                 raise SpecError(name, got=repr(value), expected="a whole number from 1 up", do="Correct it.")
-        if not 0 < self.tolerance < 1:
-            raise SpecError("tolerance", got=repr(self.tolerance), expected="a number in (0, 1)", do="1e-7 is usual.")
+        if self.mode not in _MODES and not (isinstance(self.mode, int | float) and 0 < self.mode < 1):
+            raise SpecError(
+                "mode", got=repr(self.mode), expected=f"one of {', '.join(_MODES)} or a number in (0, 1)", do="Choose one."
+            )
+        if not isinstance(self.max_seconds, int | float) or not self.max_seconds > 0:
+            raise SpecError("max_seconds", got=repr(self.max_seconds), expected="a number above 0", do="Correct it.")
+
+    @property
+    def tolerance(self) -> float:
+        """Smallest rise of the bound, as a share of itself, that counts."""
+        return _MODES[self.mode] if isinstance(self.mode, str) else float(self.mode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +113,23 @@ def ascend(
     settings: Ascent,
     rng: np.random.Generator,
     progress: Progress | None = None,
+    *,
+    scores: Array | None = None,
 ) -> Fitted:
     """Fit a factor model by coordinate ascent on the evidence lower bound.
 
-    A dense model is fitted first for a few passes, because its rotations find which views share a factor; a sparse
+    A dense model is fitted first for a few passes, because its rotations find which views share a factor; every other
     model then starts from it. Factors that explain less than `spec.min_variance` of every view are dropped at the end
     and the ascent resumed. An interrupt (Ctrl-C) ends the ascent with what has been reached.
+
+    Parameters
+    ----------
+    layout, spec, settings, rng
+        Data, model, effort, and the randomness of the start.
+    progress
+        Called after each pass with its number and bound; the ascent ends when it returns True.
+    scores
+        Factors to start from (n_subjects, K), rows in canonical order; the leading singular vectors when left out.
 
     Returns
     -------
@@ -105,7 +142,7 @@ def ascend(
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(settings.n_threads or _default_threads()) as pool:
         climber.map = lambda function, items: list(pool.map(function, items))
         try:
-            converged = climber.run(start_factors(layout, spec.n_factors, rng))
+            converged = climber.run(start_factors(layout, spec.n_factors, rng) if scores is None else scores)
         except KeyboardInterrupt:
             if not climber.bounds:
                 raise
@@ -125,11 +162,14 @@ def _default_threads() -> int:
     return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
+Mapper = Callable[[Callable[[int], object], range], list[object]]
+
+
 def map_sum(
     function: Callable[[Block, Rows], tuple[Rows, Sums]],
     blocks: Sequence[Block],
     rows: Sequence[Rows],
-    mapper: Callable[[Callable[[int], tuple[Rows, Sums]], range], list[tuple[Rows, Sums]]],
+    mapper: Callable[..., list[tuple[Rows, Sums]]],
 ) -> tuple[list[Rows], Sums]:
     """Apply `function` to every block and add up the sums, always in the same order."""
     results = mapper(lambda b: function(blocks[b], rows[b]), range(len(blocks)))
@@ -141,22 +181,31 @@ class _Climber:
 
     def __init__(self, layout: Layout, spec: FactorModel, settings: Ascent, progress: Progress | None) -> None:
         self.layout, self.spec, self.settings, self.progress = layout, spec, settings, progress
-        self.priors = priors_of(spec, layout, dense=True)
-        self.globals = first_globals(layout, self.priors, spec.n_factors)
+        self.own_priors = priors_of(spec, layout)
+        self.priors = dense_priors(self.own_priors)
+        self.globals = first_globals(layout, spec, self.priors)
         self.rows: list[Rows] = []
         self.bounds: list[float] = []
         self.counts: list[int] = []
         self.map: Callable[..., list[tuple[Rows, Sums]]] = lambda function, items: [function(item) for item in items]
         self.n_passes = 0
+        self.stopped = False
+        self.start = time.perf_counter()
+        self.steps = {
+            number: np.full(part.n_features, 0.5)
+            for number, part in enumerate(layout.parts)
+            if part.family.has_nuisance
+        }
 
     def run(self, scores: Array) -> bool:
         self._take_scores(scores)
-        own = priors_of(self.spec, self.layout, dense=False)
-        if not is_dense(own):
+        if self.own_priors != self.priors:
             self._climb(_DENSE_PASSES)
-            self._turn(self._sparsest_rotation())
-            self.priors = own
-            self.globals = sparsify(self.globals, self.layout, own)
+            if can_rotate(self.priors, self.globals):
+                self._turn(self._sparsest_rotation())
+            self._make_positive()
+            self.globals = follow(self.globals, self.layout, self.own_priors)
+            self.priors = self.own_priors
             self.bounds, self.counts = [], []
         converged = self._climb(self.settings.max_iterations)
         if converged and self._drop_factors():
@@ -165,11 +214,13 @@ class _Climber:
 
     def _take_scores(self, scores: Array) -> None:
         """Fit the globals to given scores, as if they were the factors."""
+        known = self.globals.summarise(self.layout)
 
         def sums_of(block: Block, rows: Rows) -> tuple[Rows, Sums]:
-            xis = {b: np.zeros_like(cells.values) for b, cells in block.cells.items() if cells.observed is not None}
             full = rows if block.is_uniform else Rows(rows.mean, np.repeat(rows.covariance, block.n_rows, axis=0))
-            return full, collect_sums(block, self.layout.parts, full, xis, 0.0)
+            nothing = Rows(np.zeros_like(full.mean), full.covariance)
+            locals_ = bound_entries(block, self.layout.parts, known, nothing)
+            return full, collect_sums(block, self.layout.parts, full, locals_, 0.0)
 
         given = [as_rows(scores[block.rows]) for block in self.layout.blocks]
         self.rows, sums = map_sum(sums_of, self.layout.blocks, given, self.map)
@@ -177,22 +228,29 @@ class _Climber:
 
     def _climb(self, max_iterations: int) -> bool:
         settled = 0
-        for _ in range(max_iterations):
+        for iteration in range(max_iterations):
+            if self.steps and iteration % _NUISANCE_EVERY == 0:
+                self._search_nuisance()
             sums = self._step()
             if len(self.bounds) > 1 and self.counts[-1] == self.counts[-2]:
                 rise = self.bounds[-1] - self.bounds[-2]
                 settled = settled + 1 if abs(rise) < self.settings.tolerance * abs(self.bounds[-1]) else 0
-                if settled >= _PATIENCE:
+                if settled >= max(_PATIENCE, _NUISANCE_EVERY + 1 if self.steps else 0):
                     return True
+            if self.stopped or time.perf_counter() - self.start > self.settings.max_seconds:
+                return False
             if self.settings.expand:
                 self._expand(sums)
         return False
 
     def _step(self) -> Sums:
         known = self.globals.summarise(self.layout)
+        parts = self.layout.parts
 
         def update(block: Block, before: Rows) -> tuple[Rows, Sums]:
-            return _update_block(block, before, known, self.layout)
+            locals_ = bound_entries(block, parts, known, before)
+            rows, entropy = infer_rows(block, parts, known, locals_, self.globals.factor_precision(block.group))
+            return rows, collect_sums(block, parts, rows, locals_, entropy)
 
         rows, sums = map_sum(update, self.layout.blocks, self.rows, self.map)
         globals_, bound = update_globals(self.layout, self.spec, self.priors, self.globals, sums)
@@ -200,30 +258,63 @@ class _Climber:
         self.bounds.append(bound)
         self.counts.append(globals_.n_factors)
         self.n_passes += 1
-        if self.progress is not None:
-            self.progress(self.n_passes, bound)
+        if self.progress is not None and self.progress(self.n_passes, bound) is True:
+            self.stopped = True
         return sums
 
+    def _search_nuisance(self) -> None:
+        """Move each feature's own parameter up or down by its step where that raises the bound; else halve the step."""
+        known = self.globals.summarise(self.layout)
+        candidates = {
+            number: self.globals.parts[number].nuisance * np.exp(np.array([[-1.0], [0.0], [1.0]]) * step)
+            for number, step in self.steps.items()
+        }
+        results = self.map(
+            lambda b: score_nuisance(self.layout.blocks[b], self.layout.parts, known, self.rows[b], candidates),
+            range(len(self.layout.blocks)),
+        )
+        parts = list(self.globals.parts)
+        for number, values in candidates.items():
+            scores = sum((own[number] for own in results if number in own), np.zeros_like(values))  # type: ignore[call-overload,misc]
+            best = np.where(scores.max(axis=0) > scores[1], scores.argmax(axis=0), 1)
+            parts[number] = replace(parts[number], nuisance=values[best, np.arange(values.shape[1])])
+            self.steps[number] = np.where(best == 1, self.steps[number] / 2, np.minimum(self.steps[number] * 1.5, 1.0))
+        self.globals = replace(self.globals, parts=tuple(parts))
+
     def _expand(self, sums: Sums) -> None:
-        n_rows = len(self.layout.subjects)
-        if is_dense(self.priors):
-            turn = best_rotation(self.layout, self.globals, self.priors, sums.factors, n_rows)
+        if can_rotate(self.priors, self.globals):
+            turn = best_rotation(self.layout, self.globals, sums)
             if turn is not None:
                 self._turn(turn)
             return
-        scale = best_scale(self.globals, self.priors, sums.factors, n_rows)
-        self.globals = rescale(self.globals, scale)
-        self.rows = [rows.transform(np.diag(scale)) for rows in self.rows]
+        scale = best_scale(self.globals, sums, len(self.layout.subjects))
+        if scale is not None:
+            self.globals = self.globals.rescale(scale)
+            self.rows = [rows.transform(np.diag(scale)) for rows in self.rows]
 
     def _turn(self, turn: Array) -> None:
-        self.globals = rotate(self.layout, self.globals, self.priors, turn)
+        self.globals = rotate(self.layout, self.globals, turn)
         self.rows = [rows.transform(np.linalg.inv(turn).T) for rows in self.rows]
 
     def _sparsest_rotation(self) -> Array:
         """Where several factors are shared by the same views, a dense model leaves their rotation open."""
         pairs = list(zip(self.layout.parts, self.globals.parts, strict=True))
-        views = (np.concatenate([s.mean[:, :-1] for p, s in pairs if p.view == view]) for view in self.layout.views)
+        size = self.globals.n_factors
+        views = (np.concatenate([s.mean[:, :size] for p, s in pairs if p.view == view]) for view in self.layout.views)
         return varimax(list(views))
+
+    def _make_positive(self) -> None:
+        """Turn each factor so that its loadings in views that admit no negative ones are positive in sum."""
+        positive = [s for p, s in zip(self.layout.parts, self.globals.parts, strict=True) if self._is_positive(p.view)]
+        if positive:
+            size = self.globals.n_factors
+            sign = np.sign(sum((state.mean[:, :size] ** 3).sum(axis=0) for state in positive))
+            sign = np.where(sign == 0, 1.0, sign)
+            self.globals = self.globals.rescale(sign)
+            self.rows = [rows.transform(np.diag(sign)) for rows in self.rows]
+
+    def _is_positive(self, view: str) -> bool:
+        return self.own_priors[view].positive
 
     def _drop_factors(self) -> bool:
         explained = explained_by_factor(self.layout, self.globals).max(axis=0)
@@ -234,66 +325,68 @@ class _Climber:
             logger.warning("no factor explains %g of any view; the strongest is kept", self.spec.min_variance)
             kept = explained.argmax(keepdims=True)
         logger.info("dropped %d factors that explain nothing", self.globals.n_factors - len(kept))
-        self.globals = keep_factors(self.globals, kept)
+        self.globals = self.globals.keep(kept)
         self.rows = [rows.keep(kept) for rows in self.rows]
         return True
-
-
-def _update_block(block: Block, before: Rows, known: Mapping[int, PartGlobals], layout: Layout) -> tuple[Rows, Sums]:
-    rows, xis, kl = infer_rows(block, known, before)
-    return rows, collect_sums(block, layout.parts, rows, xis, kl)
 
 
 def explained_by_factor(layout: Layout, globals_: Globals) -> Array:
     """Share of each view's variance that each factor alone explains, with unit-variance factors; shape (view, factor).
 
-    Bernoulli features count on the scale of the log-odds, whose own variance is pi^2 / 3.
+    Features without gaussian noise count on the scale of eta, where their likelihood has a variance of its own.
     """
-    signal = {view: np.zeros(globals_.n_factors) for view in layout.views}
+    size = globals_.n_factors
+    signal = {view: np.zeros(size) for view in layout.views}
     total = dict.fromkeys(layout.views, 0.0)
     for part, state in zip(layout.parts, globals_.parts, strict=True):
-        square = np.square(state.mean[:, :-1])
+        square = np.square(state.mean[:, :size])
         signal[part.view] += square.sum(axis=0)
-        if part.likelihood == "bernoulli":
-            total[part.view] += square.sum() + part.n_features * np.pi**2 / 3
-        else:
-            centred = part.sum_squares / np.maximum(part.n_observed, 1) - state.mean[:, -1] ** 2
-            total[part.view] += float(np.maximum(centred, 0).sum())
+        residual = latent_variance(part.likelihood, part.mean, state.nuisance)
+        if part.family.has_noise:
+            count = np.maximum(part.n_observed, 1e-12)
+            residual = residual * (count / state.tau).sum(axis=0) / count.sum(axis=0)
+        total[part.view] += float(square.sum() + residual.sum())
     return np.stack([signal[view] / max(total[view], 1e-300) for view in layout.views])
 
 
-def keep_factors(globals_: Globals, factors: Index) -> Globals:
-    """Keep some factors, in the order given."""
-    terms = np.append(factors, globals_.n_factors)
-    parts = []
-    for state in globals_.parts:
-        spread = state.spread[:, terms if state.is_sparse else packed_positions(terms)]
-        parts.append(
-            replace(
-                state,
-                mean=np.ascontiguousarray(state.mean[:, terms]),
-                spread=np.ascontiguousarray(spread),
-                slab_mean=np.ascontiguousarray(state.slab_mean[:, factors]),
-                slab_variance=np.ascontiguousarray(state.slab_variance[:, factors]),
-                inclusion=np.ascontiguousarray(state.inclusion[:, factors]),
-            )
-        )
-    views = {
-        view: ViewState(*(x[factors] if len(x) else x for x in (own.ard_shape, own.ard_rate, own.theta_a, own.theta_b)))
-        for view, own in globals_.views.items()
-    }
-    return Globals(tuple(parts), views)
+def latent_variance(likelihood: str, mean: Array, nuisance: Array) -> Array:
+    """Variance of each feature's likelihood on the scale of eta (of unit noise precision where there is noise).
+
+    gaussian 1; student_t nu / (nu - 2) = 2; bernoulli pi^2 / 3 (logistic); ordinal 1 (normal); negative_binomial
+    log(1 + 1/mean + 1/r) (Nakagawa, Johnson and Schielzeth 2017, J R Soc Interface 14:20170213); poisson by the delta
+    method for its softplus link, mean / (1 - e^-mean)^2.
+    """
+    ones = np.ones_like(mean)
+    match likelihood:
+        case "bernoulli":
+            return ones * np.pi**2 / 3
+        case "student_t":
+            return 2 * ones
+        case "poisson":
+            floor = np.maximum(mean, 1e-6)
+            rate: Array = floor / np.square(np.expm1(-floor))
+            return rate
+        case "negative_binomial":
+            result: Array = np.log1p(1 / np.maximum(mean, 1e-6) + 1 / nuisance)
+            return result
+        case _:
+            return ones
 
 
-def infer_given_globals(layout: Layout, known: Mapping[int, PartGlobals], n_factors: int) -> tuple[Rows, ...]:
+def infer_given_globals(
+    layout: Layout, known: Mapping[int, PartGlobals], precision: Callable[[int], Array]
+) -> tuple[Rows, ...]:
     """Infer the rows of a layout under fixed globals, each block until its q(z) settles (at once when gaussian)."""
     found = []
     for block in layout.blocks:
-        rows = Rows(np.zeros((block.n_rows, n_factors)), pack(np.eye(n_factors))[None])
+        prior = precision(block.group)
+        rows = Rows(np.zeros((block.n_rows, len(prior))), pack(np.diag(1 / prior))[None])
         for _ in range(_MAX_INNER):
             before = rows
-            rows, xis, _ = infer_rows(block, known, before)
-            if not xis or np.abs(rows.mean - before.mean).max() < _INNER_TOLERANCE:
+            locals_ = bound_entries(block, layout.parts, known, before)
+            rows, _ = infer_rows(block, layout.parts, known, locals_, prior)
+            is_exact = all(layout.parts[number].likelihood == "gaussian" for number in block.cells)
+            if is_exact or np.abs(rows.mean - before.mean).max() < _INNER_TOLERANCE:
                 break
         found.append(rows)
     return tuple(found)

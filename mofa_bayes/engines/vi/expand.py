@@ -2,7 +2,7 @@
 
 Coordinate ascent trades scale and rotation between factors and loadings in small steps; these moves take them at once
 (Virtanen, Klami, Khan and Kaski 2012, AISTATS, section 3.3; Qi and Jaakkola 2007, NIPS). A rotation mixes loadings and
-so keeps only dense priors' form; a scale per factor keeps every prior's.
+so keeps only ARD's form; a scale per factor keeps that of every prior whose precision is learned.
 """
 
 from collections.abc import Mapping
@@ -11,57 +11,38 @@ from dataclasses import replace
 import numpy as np
 from scipy.optimize import minimize
 
-from mofa_bayes.engines.vi.globals import Globals, PartState, ViewState
+from mofa_bayes.engines.vi.globals import Globals, PartState
 from mofa_bayes.engines.vi.kernels import Array, diagonal_of, pack, unpack
 from mofa_bayes.engines.vi.layout import Layout
+from mofa_bayes.engines.vi.priors import ArdState, scale_weights
+from mofa_bayes.engines.vi.rows import Sums
 from mofa_bayes.spec import ARD, Prior
 
 
-def best_scale(globals_: Globals, priors: Mapping[str, Prior], factors: Array, n_rows: int) -> Array:
+def best_scale(globals_: Globals, sums: Sums, n_rows: int) -> Array | None:
     """Scale c_k for z_k -> c_k z_k, w_k -> w_k / c_k, alpha_k -> c_k^2 alpha_k that raises the bound most.
 
     The bound changes by (N + 2 sum_m a0) log c - (c^2 - 1) (sum_n E[z_k^2] + 2 sum_m b0 E[alpha_mk]) / 2: the entropy
     and the prior of w cancel, whatever the inclusion.
 
-    Parameters
-    ----------
-    factors
-        Packed sum_n E[z z'].
-    n_rows
-        Number of subjects.
+    Returns
+    -------
+    c (K,), or None where a prior does not follow a change of scale.
     """
-    n_factors = globals_.n_factors
-    square = factors[diagonal_of(n_factors)]
-    shape = sum(2 * priors[view].precision.shape for view in globals_.views)
-    rate = sum(
-        (2 * priors[view].precision.rate * own.alpha for view, own in globals_.views.items()), np.zeros(n_factors)
-    )
-    result: Array = np.sqrt((n_rows + shape) / (square + rate))
+    weights = scale_weights(list(globals_.views.values()))
+    if weights is None or globals_.factors is not None:
+        return None
+    square = sum((own[diagonal_of(globals_.n_factors)] for own in sums.factors.values()), np.zeros(globals_.n_factors))
+    result: Array = np.sqrt((n_rows + weights[0]) / (square + weights[1]))
     return result
 
 
-def rescale(globals_: Globals, scale: Array) -> Globals:
-    """Apply w_k -> w_k / scale_k and alpha_k -> scale_k^2 alpha_k."""
-    inverse = np.append(1 / scale, 1.0)
-    parts = []
-    for state in globals_.parts:
-        spread = inverse**2 if state.is_sparse else pack(np.outer(inverse, inverse))
-        parts.append(
-            replace(
-                state,
-                mean=state.mean * inverse,
-                spread=state.spread * spread,
-                slab_mean=state.slab_mean / scale,
-                slab_variance=state.slab_variance / scale**2,
-            )
-        )
-    views = {view: replace(own, ard_rate=own.ard_rate / scale**2) for view, own in globals_.views.items()}
-    return Globals(tuple(parts), views)
+def can_rotate(priors: Mapping[str, Prior], globals_: Globals) -> bool:
+    """Whether rotations keep the form of every prior."""
+    return globals_.factors is None and all(isinstance(own, ARD) and not own.positive for own in priors.values())
 
 
-def best_rotation(
-    layout: Layout, globals_: Globals, priors: Mapping[str, Prior], factors: Array, n_rows: int
-) -> Array | None:
+def best_rotation(layout: Layout, globals_: Globals, sums: Sums) -> Array | None:
     """Find the invertible A (K, K) for z -> z A^-T, w -> w A that raises the bound of a dense model most.
 
     With E = sum_n E[z z'], S_m = sum_d E[w w'] of view m and alpha at its optimum, the bound depends on A through
@@ -72,16 +53,18 @@ def best_rotation(
     A, or None when no A is better than the identity.
     """
     size = globals_.n_factors
-    energy = unpack(factors, size)
+    n_terms = size + layout.n_known
+    energy = unpack(sum(sums.factors.values(), np.zeros(size * (size + 1) // 2)), size)
     views = []
-    for view in globals_.views:
+    for view, above in globals_.views.items():
         own = [(p, s) for p, s in zip(layout.parts, globals_.parts, strict=True) if p.view == view]
         second = sum(
-            (unpack(s.pairs_total(np.ones(p.n_features)), size + 1) for p, s in own), np.zeros((size + 1,) * 2)
+            (unpack(s.pairs_total(np.ones(p.n_features)), n_terms) for p, s in own), np.zeros((n_terms, n_terms))
         )
+        prior = above.prior if isinstance(above, ArdState) else ARD().precision
         half = sum(p.n_features for p, _ in own) / 2
-        views.append((priors[view].precision.shape + half, priors[view].precision.rate, second[:size, :size]))
-    excess = sum(part.n_features for part in layout.parts) - n_rows
+        views.append((prior.shape + half, prior.rate, second[:size, :size]))
+    excess = sum(part.n_features for part in layout.parts) - len(layout.subjects)
 
     def negative(flat: Array) -> tuple[float, Array]:
         a = flat.reshape(size, size)
@@ -104,26 +87,22 @@ def best_rotation(
     return found.x.reshape(size, size) if found.fun < negative(identity)[0] else None
 
 
-def rotate(layout: Layout, globals_: Globals, priors: Mapping[str, Prior], turn: Array) -> Globals:
+def rotate(layout: Layout, globals_: Globals, turn: Array) -> Globals:
     """Apply w -> w A to a dense model, and set each alpha to its optimum."""
     size = globals_.n_factors
-    full = np.eye(size + 1)
+    n_terms = size + layout.n_known
+    full = np.eye(n_terms)
     full[:size, :size] = turn
     parts: list[PartState] = []
-    second = {view: np.zeros(size) for view in globals_.views}
+    square = {view: np.zeros(size) for view in globals_.views}
     for part, state in zip(layout.parts, globals_.parts, strict=True):
         mean = state.mean @ full
-        spread = pack(full.T @ unpack(state.spread, size + 1) @ full)
-        variance = spread[:, diagonal_of(size)]
-        second[part.view] += (mean[:, :size] ** 2 + variance).sum(axis=0)
+        spread = pack(full.T @ unpack(state.spread, n_terms) @ full)
+        variance = spread[:, diagonal_of(n_terms)[:size]]
+        square[part.view] += (mean[:, :size] ** 2 + variance).sum(axis=0)
         parts.append(replace(state, mean=mean, spread=spread, slab_mean=mean[:, :size], slab_variance=variance))
     views = {
-        view: ViewState(own.ard_shape, priors[view].precision.rate + second[view] / 2)
+        view: replace(own, rate=own.prior.rate + square[view] / 2) if isinstance(own, ArdState) else own
         for view, own in globals_.views.items()
     }
-    return Globals(tuple(parts), views)
-
-
-def is_dense(priors: Mapping[str, Prior]) -> bool:
-    """Whether rotations keep every view's prior."""
-    return all(isinstance(prior, ARD) for prior in priors.values())
+    return replace(globals_, parts=tuple(parts), views=views)

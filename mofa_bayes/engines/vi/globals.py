@@ -1,22 +1,25 @@
-"""q of everything that is not a row: loadings, intercepts, noise, precisions, inclusion; and the bound."""
+"""q of everything that is not a row: loadings, known terms' coefficients, noise, and what stands above; and the bound."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import betaln, digamma, gammaln
+from scipy.special import digamma
 
 from mofa_bayes.engines.vi.kernels import (
     Array,
     Index,
     diagonal_of,
     pack,
+    packed_positions,
+    quadratics,
     second_moments,
     second_moments_diagonal,
     sweep_dense,
-    sweep_spike_slab,
+    sweep_elements,
 )
 from mofa_bayes.engines.vi.layout import Layout, Part
+from mofa_bayes.engines.vi.priors import ArdState, ViewState, first_state, follow_dense, gamma_kl
 from mofa_bayes.engines.vi.rows import PartGlobals, PartSums, Sums
 from mofa_bayes.spec import ARD, FactorModel, Gamma, Prior, SpikeSlab
 
@@ -30,13 +33,16 @@ class PartState:
     Attributes
     ----------
     mean
-        E[w~], loadings and (last) intercept, (D, J).
+        E[w~], loadings and (last) coefficients of the known terms, (D, J).
     spread
-        Var[w~] (D, J) under a sparse prior, packed covariance (D, P) under a dense one.
+        Var[w~] (D, J) where loadings are updated one by one, packed covariance (D, P) where they are updated together.
     slab_mean, slab_variance, inclusion
-        Moments of w given s = 1, and q(s = 1), each (D, K). Dense: inclusion is 1 and the moments repeat the mean's.
+        Location and scale of q(w | s = 1), and q(s = 1), each (D, K). Updated together: inclusion is 1 and the moments
+        repeat the mean's.
     noise_shape, noise_rate
-        q(tau_d) = Gamma, (D,); empty for bernoulli parts.
+        q(tau) = Gamma per group and feature, (G, D); empty for families without noise.
+    nuisance
+        The features' own parameters (D,).
     """
 
     mean: Array
@@ -46,231 +52,292 @@ class PartState:
     inclusion: Array
     noise_shape: Array
     noise_rate: Array
+    nuisance: Array
 
     @property
-    def is_sparse(self) -> bool:
-        """Whether the loadings' factors are independent, with variances in `spread`."""
+    def n_factors(self) -> int:
+        """Number of factors."""
+        return int(self.slab_mean.shape[1])
+
+    @property
+    def is_elementwise(self) -> bool:
+        """Whether the loadings of a feature are independent, with variances in `spread`."""
         return self.spread.shape == self.mean.shape
 
     @property
     def tau(self) -> Array:
-        """E[tau_d] (D,); 1 for bernoulli parts."""
-        return self.noise_shape / self.noise_rate if len(self.noise_shape) else np.ones(len(self.mean))
+        """E[tau] (G, D), for families with noise."""
+        return self.noise_shape / self.noise_rate
 
     def pairs(self, features: Index | slice = slice(None)) -> Array:
         """Packed E[w~ w~'] of some features, (., P)."""
-        moments = second_moments_diagonal if self.is_sparse else second_moments
+        moments = second_moments_diagonal if self.is_elementwise else second_moments
         result: Array = moments(self.mean[features], self.spread[features])
         return result
 
     def pairs_total(self, weights: Array) -> Array:
         """sum_d weights_d E[w~_d w~_d'], packed (P,), without a D x P table."""
         own = weights @ self.spread
-        spread = pack(np.diag(own)) if self.is_sparse else own
+        spread = pack(np.diag(own)) if self.is_elementwise else own
         result: Array = pack((self.mean * weights[:, None]).T @ self.mean) + spread
         return result
 
+    def square_weight(self, part: Part) -> Array:
+        """What multiplies the square of each column beside omega, per group (G, D)."""
+        return self.tau if part.family.has_noise else np.broadcast_to(part.curvature, part.n_observed.shape)
+
+    def kappa_weight(self, part: Part) -> Array:
+        """What multiplies kappa of each column, per group (G, D)."""
+        return self.tau if part.family.has_noise else np.ones_like(part.n_observed)
+
     def summarise(self, part: Part) -> PartGlobals:
         """Reduce to what rows need to know."""
-        if part.likelihood == "bernoulli":
-            return PartGlobals(self.mean, np.empty(0), self.pairs())
-        tau = self.tau
-        scattered = self.pairs(part.scattered) * tau[part.scattered, None]
-        return PartGlobals(self.mean * tau[:, None], self.pairs_total(tau), scattered)
+        square = self.square_weight(part)
+        if part.family.is_entrywise:
+            pairs, total = self.pairs(), np.empty((0, 0))
+        else:
+            pairs, total = self.pairs(part.scattered), np.stack([self.pairs_total(own) for own in square])
+        return PartGlobals(self.mean, pairs, total, self.kappa_weight(part), square, self.nuisance)
 
+    def keep(self, factors: Index) -> "PartState":
+        """Keep some factors, in the order given."""
+        n_known = self.mean.shape[1] - self.n_factors
+        terms = np.append(factors, self.n_factors + np.arange(n_known))
+        spread = self.spread[:, terms if self.is_elementwise else packed_positions(terms)]
+        per_factor = (self.slab_mean, self.slab_variance, self.inclusion)
+        slab_mean, slab_variance, inclusion = (np.ascontiguousarray(own[:, factors]) for own in per_factor)
+        return replace(
+            self,
+            mean=np.ascontiguousarray(self.mean[:, terms]),
+            spread=np.ascontiguousarray(spread),
+            slab_mean=slab_mean,
+            slab_variance=slab_variance,
+            inclusion=inclusion,
+        )
 
-@dataclass(frozen=True, slots=True)
-class ViewState:
-    """q of a view's precisions alpha_k = Gamma(shape, rate) and inclusion probabilities theta_k = Beta, each (K,)."""
-
-    ard_shape: Array
-    ard_rate: Array
-    theta_a: Array = field(default_factory=lambda: np.empty(0))
-    theta_b: Array = field(default_factory=lambda: np.empty(0))
-
-    @property
-    def alpha(self) -> Array:
-        """E[alpha_k]."""
-        return self.ard_shape / self.ard_rate
-
-    @property
-    def log_alpha(self) -> Array:
-        """E[log alpha_k]."""
-        result: Array = digamma(self.ard_shape) - np.log(self.ard_rate)
-        return result
-
-    @property
-    def log_odds(self) -> Array:
-        """E[logit theta_k]."""
-        result: Array = digamma(self.theta_a) - digamma(self.theta_b)
-        return result
+    def rescale(self, scale: Array) -> "PartState":
+        """Divide loadings of factor k by scale[k]."""
+        inverse = np.concatenate([1 / scale, np.ones(self.mean.shape[1] - self.n_factors)])
+        spread = inverse**2 if self.is_elementwise else pack(np.outer(inverse, inverse))
+        return replace(
+            self,
+            mean=self.mean * inverse,
+            spread=self.spread * spread,
+            slab_mean=self.slab_mean / scale,
+            slab_variance=self.slab_variance / scale**2,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Globals:
-    """q of all globals: one state per part and per view."""
+    """q of all globals: one state per part, one per view, and the precision of factors per group (G, K)."""
 
     parts: tuple[PartState, ...]
     views: Mapping[str, ViewState]
+    factors: ArdState | None
 
     @property
     def n_factors(self) -> int:
         """Number of factors."""
-        return int(self.parts[0].mean.shape[1]) - 1
+        return self.parts[0].n_factors
+
+    def factor_precision(self, group: int) -> Array:
+        """Prior precision of the factors of a group's rows (K,)."""
+        return np.ones(self.n_factors) if self.factors is None else self.factors.alpha[group]
 
     def summarise(self, layout: Layout) -> dict[int, PartGlobals]:
         """Reduce to what rows need to know."""
         return {number: state.summarise(layout.parts[number]) for number, state in enumerate(self.parts)}
 
+    def keep(self, factors: Index) -> "Globals":
+        """Keep some factors, in the order given."""
+        own = self.factors
+        if own is not None:
+            own = replace(own, shape=own.shape[:, factors], rate=own.rate[:, factors])
+        views = {view: state.keep(factors) for view, state in self.views.items()}
+        return Globals(tuple(state.keep(factors) for state in self.parts), views, own)
 
-def priors_of(spec: FactorModel, layout: Layout, *, dense: bool) -> dict[str, Prior]:
-    """Prior of each view; with `dense`, sparse priors are replaced by ARD with the same precision prior."""
-    priors = {view: spec.loadings_of(view) for view in layout.views}
-    return {view: ARD(precision=prior.precision) if dense else prior for view, prior in priors.items()}
-
-
-def first_globals(layout: Layout, priors: Mapping[str, Prior], n_factors: int) -> Globals:
-    """Globals before anything is known: loadings 0, unit ARD, noise as large as each feature's own variance."""
-    parts = []
-    for part in layout.parts:
-        shape = np.maximum(part.n_observed, 1.0) if part.likelihood == "gaussian" else np.empty(0)
-        rate = np.maximum(part.sum_squares, 1e-12 * shape) if len(shape) else shape
-        dense = isinstance(priors[part.view], ARD)
-        parts.append(_empty_part(part.n_features, n_factors, shape, rate, dense=dense))
-    ones = np.ones(n_factors)
-    views = {
-        view: ViewState(ones, ones, *(() if isinstance(prior, ARD) else (ones, ones))) for view, prior in priors.items()
-    }
-    return Globals(tuple(parts), views)
+    def rescale(self, scale: Array) -> "Globals":
+        """Apply w_k -> w_k / scale_k, with what stands above following where its form allows."""
+        views = {view: state.rescale(scale) for view, state in self.views.items()}
+        return replace(self, parts=tuple(state.rescale(scale) for state in self.parts), views=views)
 
 
-def _empty_part(n_features: int, n_factors: int, shape: Array, rate: Array, *, dense: bool) -> PartState:
-    n_terms = n_factors + 1
-    width = n_terms * (n_terms + 1) // 2 if dense else n_terms
+def priors_of(spec: FactorModel, layout: Layout) -> dict[str, Prior]:
+    """Prior of each view."""
+    return {view: spec.loadings_of(view) for view in layout.views}
+
+
+def dense_priors(priors: Mapping[str, Prior]) -> dict[str, Prior]:
+    """The dense model from which every other starts: ARD, with a prior's own precision prior where it has one."""
+    return {view: ARD(precision=getattr(prior, "precision", Gamma())) for view, prior in priors.items()}
+
+
+def is_together(prior: Prior) -> bool:
+    """Whether a feature's loadings are updated together: a dense prior that admits either sign."""
+    return not isinstance(prior, SpikeSlab) and not prior.positive
+
+
+def first_globals(layout: Layout, spec: FactorModel, priors: Mapping[str, Prior]) -> Globals:
+    """Globals before anything is known: loadings 0, unit precisions, noise as large as each feature's own variance."""
+    parts = tuple(_first_part(layout, part, spec.n_factors, priors[part.view]) for part in layout.parts)
+    views = {view: first_state(prior, _n_features(layout, view), spec.n_factors) for view, prior in priors.items()}
+    factors = None
+    if spec.factors.is_learned:
+        ones = np.ones((len(layout.groups), spec.n_factors))
+        factors = ArdState(spec.factors.precision, ones, ones)
+    return Globals(parts, views, factors)
+
+
+def _first_part(layout: Layout, part: Part, n_factors: int, prior: Prior) -> PartState:
+    n_terms, n_features = n_factors + layout.n_known, part.n_features
+    width = n_terms * (n_terms + 1) // 2 if is_together(prior) else n_terms
     mean, spread = np.zeros((n_features, n_terms)), np.zeros((n_features, width))
+    mean[:, n_factors : n_factors + len(layout.groups)] = part.family.start_intercept(part.mean)[:, None]
     nothing, everything = np.zeros((n_features, n_factors)), np.ones((n_features, n_factors))
-    return PartState(mean, spread, nothing, nothing, everything, shape, rate)
+    shape = rate = np.empty((0, n_features))
+    if part.family.has_noise:
+        shape = np.maximum(part.n_observed, 1.0)
+        rate = np.maximum(part.sum_squares, 1e-12 * shape)
+    nuisance = part.family.start_nuisance(part.mean, part.variance)
+    return PartState(mean, spread, nothing, nothing, everything, shape, rate, nuisance)
 
 
-def sparsify(globals_: Globals, layout: Layout, priors: Mapping[str, Prior]) -> Globals:
-    """Start a sparse model from a dense one: the same means, everything included, inclusion probabilities even."""
-    parts = []
+def follow(globals_: Globals, layout: Layout, priors: Mapping[str, Prior]) -> Globals:
+    """Start a model from its dense fit: the same means and variances under its own priors."""
+    parts: list[PartState] = []
+    squares: dict[str, list[Array]] = {view: [] for view in layout.views}
+    n_factors = globals_.n_factors
     for part, state in zip(layout.parts, globals_.parts, strict=True):
-        if isinstance(priors[part.view], SpikeSlab) and not state.is_sparse:
-            n_terms = state.mean.shape[1]
-            diagonal = diagonal_of(n_terms)
-            state = replace(state, spread=np.ascontiguousarray(state.spread[:, diagonal]))
-        parts.append(state)
-    ones = np.ones(globals_.n_factors)
+        prior = priors[part.view]
+        variances = state.spread[:, diagonal_of(state.mean.shape[1])]
+        mean = state.mean
+        if prior.positive:
+            mean = mean.copy()
+            mean[:, :n_factors] = np.maximum(mean[:, :n_factors], 0.0)
+        spread = state.spread if is_together(prior) else np.ascontiguousarray(variances)
+        squares[part.view].append(mean[:, :n_factors] ** 2 + variances[:, :n_factors])
+        parts.append(replace(state, mean=mean, spread=spread))
     views = {
-        view: replace(own, theta_a=ones, theta_b=ones) if isinstance(priors[view], SpikeSlab) else own
-        for view, own in globals_.views.items()
+        view: follow_dense(priors[view], own, np.concatenate(squares[view])) for view, own in globals_.views.items()
     }
-    return Globals(tuple(parts), views)
+    return Globals(tuple(parts), views, globals_.factors)
 
 
 def update_globals(
     layout: Layout, spec: FactorModel, priors: Mapping[str, Prior], globals_: Globals, sums: Sums
 ) -> tuple[Globals, float]:
     """One coordinate-ascent pass over the globals given the rows' sums; returns them with the bound they reach."""
-    intercept_precision = spec.intercept_scale**-2
-    bound = -sums.kl
+    known_precision = spec.intercept_scale**-2
+    bound = sums.entropy
     parts: list[PartState] = []
-    collected = {view: np.zeros((4, globals_.n_factors + 1)) for view in layout.views}
-    for number, (part, state) in enumerate(zip(layout.parts, globals_.parts, strict=True)):
-        view = globals_.views[part.view]
-        updated, gained = _update_part(
-            part,
-            state,
-            view,
-            priors[part.view],
-            sums.parts[number],
-            intercept_precision,
-            collected[part.view],
-            spec.noise,
-        )
-        parts.append(updated)
+    views: dict[str, ViewState] = {}
+    for view, own in globals_.views.items():
+        squares, active, start = [], [], 0
+        for number, part in enumerate(layout.parts):
+            if part.view != view:
+                continue
+            stop = start + part.n_features
+            rows = slice(start, stop) if len(own.precision) > 1 else slice(0, 1)
+            precisions = own.precision[rows], own.log_precision[rows], own.log_odds
+            by_group = _by_group(layout, number, sums)
+            state, square, gained = _update_loadings(
+                part, globals_.parts[number], priors[view], precisions, by_group, known_precision
+            )
+            state, likelihood = _update_noise(part, state, by_group, spec.noise)
+            parts.append(state)
+            squares.append(square)
+            active.append(state.inclusion)
+            bound += gained + likelihood
+            start = stop
+        views[view], gained = own.update(np.concatenate(squares), np.concatenate(active))
         bound += gained
-    views = {}
-    for name in globals_.views:
-        views[name], gained = _update_view(priors[name], collected[name], _n_features(layout, name))
-        bound += gained
-    return Globals(tuple(parts), views), float(bound)
+    factors, gained = _update_factors(globals_, layout, sums)
+    return Globals(tuple(parts), views, factors), float(bound + gained)
 
 
 def _n_features(layout: Layout, view: str) -> int:
     return sum(part.n_features for part in layout.parts if part.view == view)
 
 
-def _update_part(
+def _by_group(layout: Layout, number: int, sums: Sums) -> PartSums:
+    """Stack a part's sums over groups: cross (G, D, J), grams (G, n_gram, P), squares (G, D) or (G, 0)."""
+    own = [sums.parts.get((number, group)) for group in range(len(layout.groups))]
+    some = next(one for one in own if one is not None)
+    nothing = PartSums(np.zeros_like(some.cross), np.zeros_like(some.grams), np.zeros_like(some.squares), 0.0)
+    filled = [one or nothing for one in own]
+    return PartSums(
+        np.stack([one.cross for one in filled]),
+        np.stack([one.grams for one in filled]),
+        np.stack([one.squares for one in filled]),
+        sum(one.constant for one in filled),
+    )
+
+
+def _update_loadings(
     part: Part,
     state: PartState,
-    view: ViewState,
     prior: Prior,
+    precisions: tuple[Array, Array, Array],
     sums: PartSums,
-    intercept_precision: float,
-    collected: Array,
-    noise: Gamma,
-) -> tuple[PartState, float]:
-    """Update loadings and intercepts, then noise; return the part's share of the bound, loadings' prior excepted."""
-    quadratic = np.empty(part.n_features)
-    data = (sums.cross, sums.grams, part.gram_of, state.tau)
+    known_precision: float,
+) -> tuple[PartState, Array, float]:
+    """Update loadings and coefficients; return the part, E[w^2] (D, K) and the entropy gained (see the kernels)."""
+    precision, log_precision, log_odds = precisions
+    weights = state.kappa_weight(part), np.ascontiguousarray(state.square_weight(part))
+    data = (sums.cross, sums.grams, part.gram_of, *weights)
     mean, spread = state.mean.copy(), state.spread.copy()
-    if isinstance(prior, ARD):
-        sweep_dense(*data, view.alpha, intercept_precision, mean, spread, quadratic, collected)
-        n_factors = mean.shape[1] - 1
-        variance = spread[:, diagonal_of(n_factors)]
-        state = replace(state, mean=mean, spread=spread, slab_mean=mean[:, :n_factors], slab_variance=variance)
+    square, gained = np.empty_like(state.slab_mean), np.zeros(state.n_factors + 1)
+    if is_together(prior):
+        sweep_dense(*data, precision, known_precision, mean, spread, square, gained)
+        loadings = mean[:, : state.n_factors]
+        variance = spread[:, diagonal_of(mean.shape[1])[: state.n_factors]]
+        updated = replace(state, mean=mean, spread=spread, slab_mean=loadings, slab_variance=variance)
     else:
         slab = state.slab_mean.copy(), state.slab_variance.copy(), state.inclusion.copy()
-        moments = (view.alpha, view.log_alpha, view.log_odds)
-        sweep_spike_slab(*data, *moments, intercept_precision, mean, *slab, spread, quadratic, collected)
-        state = PartState(mean, spread, *slab, state.noise_shape, state.noise_rate)
-    if part.likelihood == "bernoulli":
-        return state, sums.constant - quadratic.sum() / 2
-    residual = np.maximum(part.sum_squares + quadratic, 0.0)
+        is_sparse = isinstance(prior, SpikeSlab)
+        moments = (precision, log_precision, log_odds if is_sparse else np.zeros(state.n_factors))
+        sweep_elements(
+            *data, *moments, known_precision, is_sparse, prior.positive, mean, *slab, spread, square, gained
+        )
+        updated = replace(
+            state, mean=mean, spread=spread, slab_mean=slab[0], slab_variance=slab[1], inclusion=slab[2]
+        )
+    return updated, square, float(gained.sum())
+
+
+def _update_noise(part: Part, state: PartState, sums: PartSums, noise: Gamma) -> tuple[PartState, float]:
+    """Update the noise; return the part with its share of the expected log likelihood, less the KL of the noise."""
+    has_noise = part.family.has_noise
+    # Without noise h carries no weight and G does: dividing h by the weight of G lets one kernel serve both.
+    cross = sums.cross if has_noise else sums.cross / part.curvature[:, None]
+    quadratic = np.empty(part.n_observed.shape)
+    quadratics(cross, sums.grams, part.gram_of, state.mean, state.spread, not state.is_elementwise, quadratic)
+    if not has_noise:
+        return state, float(sums.constant - (part.curvature * quadratic).sum() / 2)
+    squares = sums.squares if part.family.is_entrywise else part.sum_squares
+    residual = np.maximum(squares + quadratic, 0.0)
     shape, rate = noise.shape + part.n_observed / 2, noise.rate + residual / 2
-    state = replace(state, noise_shape=shape, noise_rate=rate)
     log_tau = digamma(shape) - np.log(rate)
     likelihood = part.n_observed * (log_tau - _LOG_2PI) - shape / rate * residual
-    return state, float(likelihood.sum() / 2 - gamma_kl(shape, rate, noise).sum())
+    bound = sums.constant + likelihood.sum() / 2 - gamma_kl(shape, rate, noise).sum()
+    return replace(state, noise_shape=shape, noise_rate=rate), float(bound)
 
 
-def _update_view(prior: Prior, collected: Array, n_features: int) -> tuple[ViewState, float]:
-    """Update alpha and theta; return E[log p(w, s)] + entropy of (w, s) - KL of alpha and theta."""
-    active, square = collected[0, :-1], collected[1, :-1]
-    updated = ViewState(prior.precision.shape + active / 2, prior.precision.rate + square / 2)
-    bound = collected[2].sum() + (active * updated.log_alpha - updated.alpha * square).sum() / 2
-    bound -= gamma_kl(updated.ard_shape, updated.ard_rate, prior.precision).sum()
-    if isinstance(prior, ARD):
-        return updated, float(bound)
-    a, b = prior.inclusion_a + active, prior.inclusion_b + n_features - active
-    total = digamma(a + b)
-    bound += (active * (digamma(a) - total) + (n_features - active) * (digamma(b) - total)).sum()
-    bound -= beta_kl(a, b, prior.inclusion_a, prior.inclusion_b).sum()
-    return replace(updated, theta_a=a, theta_b=b), float(bound)
-
-
-def gamma_kl(shape: Array, rate: Array, prior: Gamma) -> Array:
-    """KL(Gamma(shape, rate) | prior), elementwise."""
-    a, b = prior.shape, prior.rate
-    result: Array = (
-        (shape - a) * digamma(shape)
-        - gammaln(shape)
-        + gammaln(a)
-        + a * (np.log(rate) - np.log(b))
-        + shape * (b / rate - 1)
-    )
-    return result
-
-
-def beta_kl(a: Array, b: Array, prior_a: float, prior_b: float) -> Array:
-    """KL(Beta(a, b) | Beta(prior_a, prior_b)), elementwise."""
-    result: Array = (
-        betaln(prior_a, prior_b)
-        - betaln(a, b)
-        + (a - prior_a) * digamma(a)
-        + (b - prior_b) * digamma(b)
-        + (prior_a - a + prior_b - b) * digamma(a + b)
-    )
-    return result
+def _update_factors(globals_: Globals, layout: Layout, sums: Sums) -> tuple[ArdState | None, float]:
+    """Update the precision of factors per group; return it with E[log p(z)] plus (log 2 pi) / 2 each, less its KL."""
+    n_factors = globals_.n_factors
+    diagonal = diagonal_of(n_factors)
+    empty = np.zeros(n_factors * (n_factors + 1) // 2)
+    square = np.stack([sums.factors.get(group, empty)[diagonal] for group in range(len(layout.groups))])
+    if globals_.factors is None:
+        return None, float(-square.sum() / 2)
+    prior = globals_.factors.prior
+    count = np.zeros(len(layout.groups))
+    for block in layout.blocks:
+        count[block.group] += block.n_rows
+    shape, rate = prior.shape + np.repeat(count[:, None], n_factors, axis=1) / 2, prior.rate + square / 2
+    updated = ArdState(prior, shape, rate)
+    log_precision = digamma(shape) - np.log(rate)
+    bound = (count[:, None] * log_precision - updated.alpha * square).sum() / 2
+    return updated, float(bound - gamma_kl(shape, rate, prior).sum())

@@ -4,6 +4,7 @@ Symmetric J x J matrices travel packed: the lower triangle row by row, P = J (J 
 i (i + 1) / 2 + j. The intercept is the last of the J = K + 1 terms, so that the factors' K x K block is a prefix.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -160,76 +161,122 @@ def second_moments_diagonal(mean: Array, variance: Array) -> Array:  # pragma: n
 
 
 @compiled
-def _unpack_into(packed: Array, full: Array) -> None:  # pragma: no cover
+def _effective(
+    grams: Array, gram: int, square_weight: Array, cross: Array, kappa_weight: Array, d: int, full: Array, linear: Array
+) -> None:  # pragma: no cover
+    """Weigh one feature's sums over groups: full = sum_g weight_g G_g (J, J), linear = sum_g weight_g h_g (J,)."""
+    n_groups, n_terms = cross.shape[0], cross.shape[2]
+    for i in range(n_terms):
+        linear[i] = 0.0
+        for g in range(n_groups):
+            linear[i] += kappa_weight[g, d] * cross[g, d, i]
     p = 0
-    for i in range(full.shape[0]):
+    for i in range(n_terms):
         for j in range(i + 1):
-            full[i, j] = packed[p]
-            full[j, i] = packed[p]
+            total = 0.0
+            for g in range(n_groups):
+                total += square_weight[g, d] * grams[g, gram, p]
+            full[i, j] = total
+            full[j, i] = total
             p += 1
 
 
 @compiled
-def sweep_spike_slab(
+def log_normal_mass(x: float) -> float:  # pragma: no cover
+    """log Phi(x); in the left tail by the continued fraction of Mills' ratio, t + 1/(t + 2/(t + 3/...)), t = -x."""
+    if x > -8.0:
+        return math.log(0.5 * math.erfc(-x / 1.4142135623730951))
+    ratio = -x
+    for i in range(40, 0, -1):
+        ratio = -x + i / ratio
+    return -0.5 * x * x - 0.9189385332046727 - math.log(ratio)
+
+
+@compiled
+def sweep_elements(
     cross: Array,
     grams: Array,
     gram_of: NDArray[np.intp],
-    tau: Array,
-    alpha: Array,
-    log_alpha: Array,
+    kappa_weight: Array,
+    square_weight: Array,
+    precision: Array,
+    log_precision: Array,
     log_odds: Array,
-    intercept_precision: float,
+    known_precision: float,
+    is_sparse: bool,
+    is_positive: bool,
     mean: Array,
     slab_mean: Array,
     slab_variance: Array,
     inclusion: Array,
     variance: Array,
-    quadratic: Array,
-    sums: Array,
+    square: Array,
+    gained: Array,
 ) -> None:  # pragma: no cover
-    """Update q(s, w) of every feature of a part, term by term, and collect what the rest of the update needs.
+    """Update q of every loading of a part, term by term: sparse or not, signed or not negative.
 
-    With w = s v and v integrated out where s = 0, q(s_k = 1) has log odds E[logit theta_k] + E[log alpha_k]/2 + (log
-    sigma2 + mu^2 / sigma2) / 2, with sigma2 = 1 / (tau G_kk + E[alpha_k]) and mu = sigma2 tau (h_k - sum_{j != k} G_kj
-    w_j): equations (S5-S7) of Argelaguet et al. (2018), supplement, with their v | s = 0 marginalised, which can only
-    raise the bound.
+    With w = s v and v integrated out where s = 0, q(s_k = 1) has log odds
+    E[logit theta_k] + E[log precision_k] / 2 + (log sigma2 + mu^2 / sigma2) / 2, with
+    sigma2 = 1 / (G_kk + E[precision_k]) and mu = sigma2 (h_k - sum_{j != k} G_kj w_j): the updates of Titsias and
+    Lazaro-Gredilla (2011, NIPS) and of MOFA (Argelaguet et al. 2018), with their v | s = 0 marginalised, which can only
+    raise the bound. G and h are weighted sums over groups. A loading that may not be negative has a half-normal prior,
+    hence a truncated normal q and log(2 Phi(mu / sigma)) more.
 
     Parameters
     ----------
     cross
-        h = sum_n y z' (D, J).
+        h = sum_n kappa z~' per group (G, D, J).
     grams, gram_of
-        Packed sum_n E[z z'] (n_gram, P), and which of them belongs to each feature (D,).
-    tau
-        Noise precision (D,), 1 where the Gram already carries per-entry precisions.
-    alpha, log_alpha, log_odds
-        E[alpha], E[log alpha], E[logit theta], each (K,).
+        Packed sum_n E[z~ z~'] per group (G, n_gram, P), and which of them belongs to each feature (D,).
+    kappa_weight, square_weight
+        What multiplies cross and grams (G, D).
+    precision, log_precision
+        E[precision] and E[log precision] of loadings, (D or 1, K).
+    log_odds
+        E[logit theta] (K,); unused unless `is_sparse`.
+    known_precision
+        Prior precision of coefficients of known terms (intercepts, covariates).
     mean, slab_mean, slab_variance, inclusion, variance
-        Updated in place: E[w] (D, J), mu and sigma2 (D, K), q(s = 1) (D, K), Var[w] (D, J).
-    quadratic
-        Filled with E[w' G w] - 2 h' E[w] (D,).
-    sums
-        Added to, (4, J): sum of q(s = 1); of E[w^2]; of the entropy of (s, w) less its log 2 pi, per factor; the last
-        column holds the intercepts' -KL in row 2.
+        Updated in place: E[w~] (D, J); mu and sigma2 (D, K); q(s = 1) (D, K); Var[w~] (D, J).
+    square
+        Filled with E[w^2] (D, K).
+    gained
+        Added to, (K + 1,): entropy of q(s, w) less active (log 2 pi) / 2, plus log 2 for each half-normal, per factor;
+        last, minus the KL of the known terms' coefficients.
     """
     n_features, n_terms = mean.shape
-    n_factors = n_terms - 1
+    n_factors = slab_mean.shape[1]
     gram = np.empty((n_terms, n_terms))
-    loaded = -1
+    linear = np.empty(n_terms)
+    own_prior = precision.shape[0] > 1
     for d in range(n_features):
-        if gram_of[d] != loaded:
-            loaded = gram_of[d]
-            _unpack_into(grams[loaded], gram)
+        _effective(grams, gram_of[d], square_weight, cross, kappa_weight, d, gram, linear)
+        row = d if own_prior else 0
         for k in range(n_terms):
-            rest = cross[d, k] + gram[k, k] * mean[d, k]
+            rest = linear[k] + gram[k, k] * mean[d, k]
             for j in range(n_terms):
                 rest -= gram[k, j] * mean[d, j]
-            prior = alpha[k] if k < n_factors else intercept_precision
-            sigma2 = 1.0 / (tau[d] * gram[k, k] + prior)
-            mu = sigma2 * tau[d] * rest
-            second = mu * mu + sigma2
-            if k < n_factors:
-                odds = log_odds[k] + 0.5 * (log_alpha[k] + np.log(sigma2) + mu * mu / sigma2)
+            prior = precision[row, k] if k < n_factors else known_precision
+            sigma2 = 1.0 / (gram[k, k] + prior)
+            mu = sigma2 * rest
+            if k >= n_factors:
+                mean[d, k] = mu
+                variance[d, k] = sigma2
+                gained[n_factors] += 0.5 * (np.log(sigma2 * prior) + 1.0 - prior * (mu * mu + sigma2))
+                continue
+            first, second, spread, log_mass = mu, mu * mu + sigma2, 1.0, 0.0
+            if is_positive:
+                sigma = np.sqrt(sigma2)
+                ratio = mu / sigma
+                log_half = log_normal_mass(ratio)
+                hazard = np.exp(-0.5 * ratio * ratio - 0.9189385332046727 - log_half)
+                first = max(mu + sigma * hazard, 0.0)
+                second = max(sigma2 + mu * first, first * first)
+                spread = (second - 2.0 * mu * first + mu * mu) / sigma2
+                log_mass = log_half + 0.6931471805599453
+            active, entropy = 1.0, 0.0
+            if is_sparse:
+                odds = log_odds[k] + 0.5 * (log_precision[row, k] + np.log(sigma2) + mu * mu / sigma2) + log_mass
                 if odds >= 0.0:
                     unlikely = np.exp(-odds)
                     active = 1.0 / (1.0 + unlikely)
@@ -238,25 +285,13 @@ def sweep_spike_slab(
                     likely = np.exp(odds)
                     active = likely / (1.0 + likely)
                     entropy = np.log1p(likely) - odds * active
-                inclusion[d, k] = active
-                slab_mean[d, k] = mu
-                slab_variance[d, k] = sigma2
-                mean[d, k] = active * mu
-                variance[d, k] = active * second - (active * mu) ** 2
-                sums[0, k] += active
-                sums[1, k] += active * second
-                sums[2, k] += active * 0.5 * (np.log(sigma2) + 1.0) + entropy
-            else:
-                mean[d, k] = mu
-                variance[d, k] = sigma2
-                sums[2, k] += 0.5 * (np.log(sigma2 * prior) + 1.0 - prior * second)
-        total = 0.0
-        for k in range(n_terms):
-            fitted = 0.0
-            for j in range(n_terms):
-                fitted += gram[k, j] * mean[d, j]
-            total += mean[d, k] * (fitted - 2.0 * cross[d, k]) + gram[k, k] * variance[d, k]
-        quadratic[d] = total
+            inclusion[d, k] = active
+            slab_mean[d, k] = mu
+            slab_variance[d, k] = sigma2
+            mean[d, k] = active * first
+            square[d, k] = active * second
+            variance[d, k] = active * second - (active * first) ** 2
+            gained[k] += active * (0.5 * (np.log(sigma2) + spread) + log_mass) + entropy
 
 
 @compiled
@@ -264,59 +299,69 @@ def sweep_dense(
     cross: Array,
     grams: Array,
     gram_of: NDArray[np.intp],
-    tau: Array,
-    alpha: Array,
-    intercept_precision: float,
+    kappa_weight: Array,
+    square_weight: Array,
+    precision: Array,
+    known_precision: float,
     mean: Array,
     covariance: Array,
-    quadratic: Array,
-    sums: Array,
+    square: Array,
+    gained: Array,
 ) -> None:  # pragma: no cover
-    """Update q(w) of every feature of a part under a dense normal prior: a full J-dimensional Gaussian per feature.
+    """Update q(w~) of every feature of a part under a dense normal prior: a full J-dimensional Gaussian per feature.
 
-    Precision tau G + diag(alpha, intercept precision), mean its inverse times tau h. Parameters as in
-    `sweep_spike_slab`; `covariance` is packed (D, P). `sums` (4, J) gets the number of features, E[w^2] per factor and,
-    in row 2's last column, sum_d (log|C_d| + J) / 2 plus the intercepts' expected log prior without its log 2 pi.
+    Precision G + diag(precision, known precision), mean its inverse times h. Parameters as in `sweep_elements`;
+    `covariance` is packed (D, P). The last entry of `gained` gets sum_d (log|C_d| + J) / 2 plus the known terms'
+    expected log prior without its log 2 pi.
     """
     n_features, n_terms = mean.shape
-    n_factors = n_terms - 1
+    n_factors = square.shape[1]
     gram = np.empty((n_terms, n_terms))
-    a = np.empty((n_terms, n_terms))
+    linear = np.empty(n_terms)
     work = np.empty((n_terms, n_terms))
-    loaded = -1
+    own_prior = precision.shape[0] > 1
     for d in range(n_features):
-        if gram_of[d] != loaded:
-            loaded = gram_of[d]
-            _unpack_into(grams[loaded], gram)
+        _effective(grams, gram_of[d], square_weight, cross, kappa_weight, d, gram, linear)
+        row = d if own_prior else 0
         for i in range(n_terms):
-            for j in range(i + 1):
-                a[i, j] = tau[d] * gram[i, j]
-            a[i, i] += alpha[i] if i < n_factors else intercept_precision
-        log_determinant = -_invert_in_place(a, work)
-        for i in range(n_terms):
+            gram[i, i] += precision[row, i] if i < n_factors else known_precision
             mean[d, i] = 0.0
+        gained[n_factors] += 0.5 * (n_terms - _invert_in_place(gram, work))
         p = 0
         for i in range(n_terms):
             for j in range(i + 1):
-                covariance[d, p] = a[i, j]
+                covariance[d, p] = gram[i, j]
                 p += 1
-                mean[d, i] += a[i, j] * tau[d] * cross[d, j]
+                mean[d, i] += gram[i, j] * linear[j]
                 if j < i:
-                    mean[d, j] += a[i, j] * tau[d] * cross[d, i]
-        total = 0.0
-        p = 0
+                    mean[d, j] += gram[i, j] * linear[i]
+        p = -1
         for i in range(n_terms):
-            for j in range(i + 1):
-                weight = 1.0 if i == j else 2.0
-                total += weight * gram[i, j] * (mean[d, i] * mean[d, j] + covariance[d, p])
-                p += 1
-            total -= 2.0 * cross[d, i] * mean[d, i]
-            second = mean[d, i] * mean[d, i] + covariance[d, p - 1]
+            p += i + 1
+            second = mean[d, i] * mean[d, i] + covariance[d, p]
             if i < n_factors:
-                sums[0, i] += 1.0
-                sums[1, i] += second
+                square[d, i] = second
             else:
-                sums[2, i] += 0.5 * (
-                    log_determinant + n_terms + np.log(intercept_precision) - intercept_precision * second
-                )
-        quadratic[d] = total
+                gained[n_factors] += 0.5 * (np.log(known_precision) - known_precision * second)
+
+
+@compiled
+def quadratics(
+    cross: Array, grams: Array, gram_of: NDArray[np.intp], mean: Array, spread: Array, is_packed: bool, out: Array
+) -> None:  # pragma: no cover
+    """Fill out (G, D) with E[w~' G w~] - 2 h' E[w~] of each group; `spread` is variances (D, J) or packed (D, P)."""
+    n_groups, n_features, n_terms = cross.shape
+    for g in range(n_groups):
+        for d in range(n_features):
+            gram = grams[g, gram_of[d]]
+            total = 0.0
+            p = 0
+            for i in range(n_terms):
+                for j in range(i):
+                    extra = spread[d, p] if is_packed else 0.0
+                    total += 2.0 * gram[p] * (mean[d, i] * mean[d, j] + extra)
+                    p += 1
+                extra = spread[d, p] if is_packed else spread[d, i]
+                total += gram[p] * (mean[d, i] * mean[d, i] + extra) - 2.0 * cross[g, d, i] * mean[d, i]
+                p += 1
+            out[g, d] = total

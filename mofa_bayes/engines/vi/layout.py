@@ -9,14 +9,17 @@ from typing import Protocol
 
 import numpy as np
 import scipy.sparse as sp
+import xarray as xr
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import Preprocessing
+from mofa_bayes.engines.vi.families import FAMILIES, Family
+from mofa_bayes.engines.vi.families.base import Values
 from mofa_bayes.engines.vi.kernels import Array
-from mofa_bayes.errors import FitError
+from mofa_bayes.errors import DataError, FitError, name_some
 
-LIKELIHOODS = ("gaussian", "bernoulli")
 MAX_ROWS = 256
 _SPARSE_BELOW = 0.08
 _TILE_ROWS = 128
@@ -35,7 +38,13 @@ class Part:
     scattered
         Positions of the columns with a missing entry in some row that has the view.
     n_observed, sum_squares
-        Per column: observed entries, and the sum of their squares on the model's scale.
+        Per group and column: observed entries, and the sum of their squares on the model's scale, (G, D).
+    mean, variance, largest
+        Of the observed values of each column, (D,).
+    curvature
+        Weight of the square of eta in each column's bound, apart from what entries or noise add, (D,).
+    levels
+        Ordinal only: standard-normal quantiles of the cumulative frequencies (D, L + 1); empty otherwise.
     """
 
     view: str
@@ -44,6 +53,16 @@ class Part:
     scattered: NDArray[np.intp]
     n_observed: Array
     sum_squares: Array
+    mean: Array
+    variance: Array
+    largest: Array
+    curvature: Array
+    levels: Array
+
+    @property
+    def family(self) -> Family:
+        """The likelihood's bound."""
+        return FAMILIES[self.likelihood]
 
     @property
     def n_features(self) -> int:
@@ -53,7 +72,7 @@ class Part:
     @property
     def gram_of(self) -> NDArray[np.intp]:
         """Which Gram matrix each column uses: the shared one (0) or its own (1, 2, ...)."""
-        if self.likelihood == "bernoulli":
+        if self.family.is_entrywise:
             return np.arange(self.n_features)
         index = np.zeros(self.n_features, dtype=np.intp)
         index[self.scattered] = 1 + np.arange(len(self.scattered))
@@ -62,7 +81,7 @@ class Part:
     @property
     def n_grams(self) -> int:
         """How many Gram matrices the part needs."""
-        return self.n_features if self.likelihood == "bernoulli" else 1 + len(self.scattered)
+        return self.n_features if self.family.is_entrywise else 1 + len(self.scattered)
 
 
 class Gaps(Protocol):
@@ -121,51 +140,173 @@ class Cells:
     Attributes
     ----------
     values
-        Gaussian: scaled values, 0 where missing. Bernoulli: y - 1/2, 0 where missing. Shape (n, D).
-    observed
-        Bernoulli only: 1.0 where observed, (n, D).
+        What was seen, on the model's scale.
     gaps
-        Gaussian only: the scattered missing entries, None when there are none.
+        For columns with one weight: the scattered missing entries, None when there are none.
     """
 
-    values: NDArray[np.floating]
-    observed: Array | None
+    values: Values
     gaps: Gaps | None
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Rows that have the same views: `rows` are positions in canonical order, `cells` maps part number to data."""
+    """Rows of one group that have the same views.
+
+    Attributes
+    ----------
+    rows
+        Positions in canonical order (n,).
+    group
+        Number of their group.
+    cells
+        Part number -> data.
+    design
+        Known terms beside the factors: one column per group (1 for its members) and per covariate, (n, F).
+    weights
+        How much each row counts in the likelihood (n,), None where each counts once.
+    is_uniform
+        Whether all its rows have the same posterior covariance.
+    """
 
     rows: NDArray[np.intp]
+    group: int
     cells: Mapping[int, Cells]
+    design: Array
+    weights: Array | None
+    is_uniform: bool
 
     @property
     def n_rows(self) -> int:
         """Number of subjects in the block."""
         return len(self.rows)
 
-    @property
-    def is_uniform(self) -> bool:
-        """Whether all its subjects have the same posterior covariance."""
-        return all(cells.observed is None and cells.gaps is None for cells in self.cells.values())
-
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The whole cohort: parts, blocks, and the names of the rows in canonical order."""
+    """The whole cohort.
+
+    Attributes
+    ----------
+    subjects
+        Names of the rows in canonical order.
+    parts, blocks
+        Columns and rows.
+    groups, covariates
+        Names of the known terms, in the order of `Block.design`.
+    """
 
     subjects: tuple[str, ...]
     parts: tuple[Part, ...]
     blocks: tuple[Block, ...]
+    groups: tuple[str, ...]
+    covariates: tuple[str, ...]
 
     @property
     def views(self) -> tuple[str, ...]:
         """Names of the views in canonical order."""
         return tuple(dict.fromkeys(part.view for part in self.parts))
 
+    @property
+    def n_known(self) -> int:
+        """Number of known terms: intercepts and covariates."""
+        return len(self.groups) + len(self.covariates)
 
-def lay_out(views: MultiView, preprocessing: Preprocessing) -> Layout:
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of the rows beside their views, in canonical order: the terms of the model that are not learned.
+
+    Attributes
+    ----------
+    groups
+        Names of the groups; one group of all where the model has none.
+    group_of
+        Number of each row's group (N,).
+    covariates
+        Names of the covariates.
+    values
+        Standardised covariates (N, C).
+    weights
+        How much each row counts (N,), or None.
+    exposures
+        View -> log exposure of each row (N,), for count features.
+    """
+
+    groups: tuple[str, ...]
+    group_of: NDArray[np.intp]
+    covariates: tuple[str, ...]
+    values: Array
+    weights: Array | None
+    exposures: Mapping[str, Array]
+
+    @property
+    def design(self) -> Array:
+        """Known terms of each row (N, F)."""
+        return np.column_stack([np.eye(len(self.groups))[self.group_of], self.values])
+
+
+ALL = "all"
+
+
+def find_known(views: MultiView, preprocessing: Preprocessing, groups: Sequence[str] | None = None) -> Known:
+    """Collect groups, covariates, weights and exposures of a cohort.
+
+    Parameters
+    ----------
+    views
+        The cohort.
+    preprocessing
+        Standardises the covariates.
+    groups
+        Names of the groups of a fitted model; those of the cohort when left out.
+
+    Raises
+    ------
+    DataError
+        A fitted model's groups or covariates are not those of the cohort.
+    """
+    order = canonical_order(views)
+    names = tuple(groups) if groups is not None else _group_names(views)
+    labels = np.full(len(order), ALL) if names == (ALL,) else _require("groups", views.groups).values[order]
+    place = {name: number for number, name in enumerate(names)}
+    unknown = sorted({str(label) for label in labels} - set(names))
+    if unknown:
+        raise DataError(
+            "groups", got=f"unknown to the model ({name_some(unknown)})", expected=f"names among {', '.join(names)}",
+            do="Correct the labels, or fit a model that has these groups.",
+        )  # fmt: skip
+    covariates = preprocessing.covariates
+    values = np.empty((len(order), 0))
+    if covariates:
+        own = _require("covariates", views.covariates)
+        absent = [name for name in covariates if name not in own["covariate"].values]
+        if absent:
+            raise DataError(
+                "covariates", got=f"none named {name_some(absent)}", expected=f"all of {', '.join(covariates)}",
+                do="Pass MultiView.from_frames(..., covariates=...) with these columns.",
+            )  # fmt: skip
+        values = preprocessing.standardise(own.sel(covariate=list(covariates)).values)[order]
+    weights = None if views.weights is None else views.weights.values[order]
+    exposures = {view: views.exposure(view) for view in views.names}
+    logs = {view: np.log(own.values)[order] for view, own in exposures.items() if own is not None}
+    return Known(names, np.array([place[str(label)] for label in labels]), covariates, values, weights, logs)
+
+
+def _group_names(views: MultiView) -> tuple[str, ...]:
+    return (ALL,) if views.groups is None else tuple(sorted({str(name) for name in views.groups.values}))
+
+
+def _require(what: str, given: xr.DataArray | None) -> xr.DataArray:
+    if given is None:
+        raise DataError(
+            what, got="none", expected=f"{what} of the new subjects, as the model was fitted with",
+            do=f"Pass MultiView.from_frames(..., {what}=...).",
+        )  # fmt: skip
+    return given
+
+
+def lay_out(views: MultiView, preprocessing: Preprocessing, known: Known) -> Layout:
     """Arrange a cohort as parts and blocks.
 
     Raises
@@ -173,36 +314,42 @@ def lay_out(views: MultiView, preprocessing: Preprocessing) -> Layout:
     FitError
         A feature has a likelihood that this engine does not have.
     """
-    order = np.argsort(np.asarray(views.subjects), kind="stable")
+    order = canonical_order(views)
     present = {view: views.has_view(view).values[order] for view in sorted(views.names)}
-    groups = _group_rows(np.column_stack(list(present.values())))
+    groups = _group_rows(np.column_stack([known.group_of, *present.values()]))
     parts: list[Part] = []
     cells: list[dict[int, Cells]] = [{} for _ in groups]
     for view in present:
         names = views.features(view)
         own = [b for b, rows in enumerate(groups) if present[view][rows[0]]]
+        exposure = known.exposures.get(view, np.zeros(len(order)))
         for likelihood, columns in _split_view(views, view):
             tables = [_scale(views, preprocessing, view, order[groups[b]], columns) for b in own]
-            part = _describe(view, likelihood, tuple(names[d] for d in columns), tables)
+            part = _describe(view, likelihood, tuple(names[d] for d in columns), tables, [groups[b] for b in own], known)
             for b, table in zip(own, tables, strict=True):
-                cells[b][len(parts)] = _make_cells(table, part)
+                cells[b][len(parts)] = _make_cells(table, part, exposure[groups[b]])
             parts.append(part)
-    blocks = tuple(Block(rows, own) for rows, own in zip(groups, cells, strict=True))
-    return Layout(tuple(views.subjects[n] for n in order), tuple(parts), blocks)
+    blocks = tuple(_make_block(rows, own, parts, known) for rows, own in zip(groups, cells, strict=True))
+    return Layout(tuple(views.subjects[n] for n in order), tuple(parts), blocks, known.groups, known.covariates)
+
+
+def canonical_order(views: MultiView) -> NDArray[np.intp]:
+    """Positions of the subjects in the order of their names."""
+    return np.argsort(np.asarray(views.subjects), kind="stable")
 
 
 def _split_view(views: MultiView, view: str) -> list[tuple[str, NDArray[np.intp]]]:
     likelihoods = views.likelihoods(view).values
-    unsupported = sorted(set(likelihoods) - set(LIKELIHOODS))
+    unsupported = sorted(set(likelihoods) - set(FAMILIES))
     if unsupported:
         raise FitError(
             f"likelihood of view {view!r} in engine 'vi'",
             got=", ".join(unsupported),
-            expected=f"one of {', '.join(LIKELIHOODS)}",
-            do="Declare another likelihood for these columns, transforming them first if need be (log1p for counts).",
+            expected=f"one of {', '.join(FAMILIES)}",
+            do="Declare another likelihood for these columns, or encode them as 0/1 columns.",
         )
     by_name = np.argsort(np.asarray(views.features(view)), kind="stable")
-    pieces = ((kind, by_name[likelihoods[by_name] == kind]) for kind in LIKELIHOODS)
+    pieces = ((kind, by_name[likelihoods[by_name] == kind]) for kind in FAMILIES)
     return [piece for piece in pieces if len(piece[1])]
 
 
@@ -213,18 +360,72 @@ def _scale(
     return preprocessing.apply(view, views[view].values[rows])[:, columns]
 
 
-def _describe(view: str, likelihood: str, features: tuple[str, ...], tables: list[NDArray[np.floating]]) -> Part:
+def _describe(
+    view: str,
+    likelihood: str,
+    features: tuple[str, ...],
+    tables: list[NDArray[np.floating]],
+    rows: list[NDArray[np.intp]],
+    known: Known,
+) -> Part:
     """Count and sum a part over its blocks, always in the same order."""
-    n_observed, sum_squares, n_rows = np.zeros(len(features)), np.zeros(len(features)), 0
-    for table in tables:
+    shape = (len(known.groups), len(features))
+    n_observed, sum_squares, n_seen = np.zeros(shape), np.zeros(shape), np.zeros(len(features))
+    total, square, largest, n_rows = (np.zeros(len(features)) for _ in range(4))
+    for table, own in zip(tables, rows, strict=True):
+        seen = ~np.isnan(table)
+        group = known.group_of[own[0]]
+        weights = np.ones(len(own)) if known.weights is None else known.weights[own]
+        squared = np.square(table)
         n_rows += len(table)
-        n_observed += (~np.isnan(table)).sum(axis=0)
-        sum_squares += np.nansum(np.square(table), axis=0, dtype=np.float64)
-    return Part(view, likelihood, features, np.flatnonzero(n_observed < n_rows), n_observed, sum_squares)
+        n_seen += seen.sum(axis=0)
+        n_observed[group] += weights @ seen
+        sum_squares[group] += np.nansum(weights[:, None] * squared, axis=0, dtype=np.float64)
+        total += np.nansum(table, axis=0, dtype=np.float64)
+        square += np.nansum(squared, axis=0, dtype=np.float64)
+        largest = np.maximum(largest, np.where(seen, table, 0).max(axis=0))
+    count = np.maximum(n_seen, 1)
+    mean = total / count
+    exposure = float(np.exp(known.exposures[view].max())) if view in known.exposures else 1.0
+    return Part(
+        view=view,
+        likelihood=likelihood,
+        features=features,
+        scattered=np.flatnonzero(n_seen < n_rows),
+        n_observed=n_observed,
+        sum_squares=sum_squares,
+        mean=mean,
+        variance=np.maximum(square / count - mean**2, 0.0),
+        largest=largest,
+        curvature=FAMILIES[likelihood].curvature(largest, exposure),
+        levels=_find_levels(tables, largest, n_seen) if likelihood == "ordinal" else np.empty((0, 0)),
+    )
 
 
-def _group_rows(present: NDArray[np.bool_]) -> Sequence[NDArray[np.intp]]:
-    _, pattern = np.unique(present, axis=0, return_inverse=True)
+def _find_levels(tables: list[NDArray[np.floating]], largest: Array, n_seen: Array) -> Array:
+    """Standard-normal quantiles of the cumulative frequencies of each column's levels, half a count added to each."""
+    n_levels = int(largest.max()) + 1
+    counts = np.stack([sum((table == level).sum(axis=0) for table in tables) for level in range(n_levels)])
+    smoothed = np.where(np.arange(n_levels)[:, None] <= largest, counts + 0.5, 0.0)
+    shares = np.cumsum(smoothed, axis=0) / (n_seen + 0.5 * (largest + 1))
+    levels = np.full((len(largest), n_levels + 1), np.inf)
+    levels[:, 0] = -np.inf
+    inner = np.arange(n_levels)[:, None] < largest
+    levels[:, 1:][inner.T] = ndtri(np.clip(shares, 0, 1)).T[inner.T]
+    return levels
+
+
+def _make_block(
+    rows: NDArray[np.intp], cells: Mapping[int, Cells], parts: Sequence[Part], known: Known
+) -> Block:
+    weights = None if known.weights is None else known.weights[rows]
+    same_weight = weights is None or bool((weights == weights[0]).all())
+    simple = all(own.gaps is None and not parts[number].family.is_entrywise for number, own in cells.items())
+    return Block(rows, int(known.group_of[rows[0]]), cells, known.design[rows], weights, simple and same_weight)
+
+
+def _group_rows(patterns: NDArray[np.intp]) -> Sequence[NDArray[np.intp]]:
+    _, pattern = np.unique(patterns, axis=0, return_inverse=True)
     groups = []
     for p in range(int(pattern.max()) + 1):
         rows = np.flatnonzero(pattern == p)
@@ -232,14 +433,15 @@ def _group_rows(present: NDArray[np.bool_]) -> Sequence[NDArray[np.intp]]:
     return groups
 
 
-def _make_cells(table: NDArray[np.floating], part: Part) -> Cells:
+def _make_cells(table: NDArray[np.floating], part: Part, log_exposure: Array) -> Cells:
     """Make a block's cells of a table that nobody else holds."""
     missing = np.isnan(table)
-    if part.likelihood == "bernoulli":
-        return Cells(np.where(missing, 0.0, table - 0.5).astype(np.float64), (~missing).astype(np.float64), None)
-    values = np.ascontiguousarray(table)
-    values[missing] = 0
-    return Cells(values, None, _find_gaps(missing[:, part.scattered]))
+    y = np.ascontiguousarray(table)
+    y[missing] = 0
+    # A gaussian column needs no mask: its bound is linear in y, and a missing y of 0 adds nothing to it.
+    observed = np.empty((0, 0)) if part.likelihood == "gaussian" else (~missing).astype(np.float64)
+    gaps = None if part.family.is_entrywise else _find_gaps(missing[:, part.scattered])
+    return Cells(Values(y, observed, log_exposure, part.levels), gaps)
 
 
 def _find_gaps(missing: NDArray[np.bool_]) -> Gaps | None:

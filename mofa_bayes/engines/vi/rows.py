@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mofa_bayes.engines.vi.families import Local
 from mofa_bayes.engines.vi.kernels import (
     Array,
     Index,
-    diagonal_of,
     n_packed,
     pack,
     packed_positions,
@@ -40,150 +40,228 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class PartGlobals:
-    """What rows need to know of one part.
+    """What rows need to know of one part; w~ is loadings and known terms.
 
     Attributes
     ----------
-    weighted_mean
-        Gaussian: tau E[w~], else E[w~]; (D, J), w~ being loadings and intercept.
-    total
-        Gaussian: packed sum_d tau_d E[w~ w~'], (P,).
+    mean
+        E[w~] (D, J).
     pairs
-        Gaussian: tau_d E[w~ w~'] of scattered columns; Bernoulli: E[w~ w~'] of all columns; packed (., P).
+        Packed E[w~ w~'] (., P): of all columns for entrywise families, of scattered columns otherwise.
+    total
+        Packed sum_d weight_d E[w~ w~'] per group (G, P); for entrywise families empty.
+    kappa_weight, square_weight
+        What multiplies kappa and the square of each column, per group (G, D): tau where there is noise.
+    nuisance
+        The columns' own parameters (D,).
     """
 
-    weighted_mean: Array
-    total: Array
+    mean: Array
     pairs: Array
+    total: Array
+    kappa_weight: Array
+    square_weight: Array
+    nuisance: Array
 
 
 @dataclass(frozen=True, slots=True)
 class PartSums:
-    """Sums over rows for one part: `cross` h (D, J), `grams` packed (n_grams, P), `constant` part of the bound."""
+    """Sums over the rows of one group for one part.
+
+    `cross` sum kappa z~ (D, J), `grams` packed (n_grams, P), `squares` sum omega y^2 (D,) or empty, and `constant`.
+    """
 
     cross: Array
     grams: Array
+    squares: Array
     constant: float
+
+    def __add__(self, other: "PartSums") -> "PartSums":
+        return PartSums(
+            self.cross + other.cross,
+            self.grams + other.grams,
+            self.squares + other.squares,
+            self.constant + other.constant,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """Sums over rows: per part, and `factors` sum_n E[z z'] packed (K(K+1)/2,), `kl` sum_n KL(q(z_n) | N(0, I))."""
+    """Sums over rows.
 
-    parts: Mapping[int, PartSums]
-    factors: Array
-    kl: float
+    Attributes
+    ----------
+    parts
+        (part, group) -> sums.
+    factors
+        Group -> sum_n E[z z'] packed (K(K+1)/2,).
+    entropy
+        sum_n of the entropy of q(z_n) plus log 2 pi terms of its prior: sum_n (log|V_n| + K) / 2.
+    """
+
+    parts: Mapping[tuple[int, int], PartSums]
+    factors: Mapping[int, Array]
+    entropy: float
 
 
 def add(left: Sums, right: Sums) -> Sums:
     """Add the sums of two sets of rows."""
-    parts = dict(left.parts)
-    for number, own in right.parts.items():
-        other = parts.get(number)
-        parts[number] = own if other is None else _add_parts(other, own)
-    return Sums(parts, left.factors + right.factors, left.kl + right.kl)
+    parts, factors = dict(left.parts), dict(left.factors)
+    for key, part in right.parts.items():
+        parts[key] = parts[key] + part if key in parts else part
+    for group, own in right.factors.items():
+        factors[group] = factors[group] + own if group in factors else own
+    return Sums(parts, factors, left.entropy + right.entropy)
 
 
-def _add_parts(left: PartSums, right: PartSums) -> PartSums:
-    return PartSums(left.cross + right.cross, left.grams + right.grams, left.constant + right.constant)
+def bound_entries(
+    block: Block, parts: tuple[Part, ...], known: Mapping[int, PartGlobals], rows: Rows
+) -> Mapping[int, Local]:
+    """Bound the likelihood of every entry of a block at its best point under `rows`."""
+    pairs = np.empty((0, 0))
+    if any(parts[number].family.is_entrywise for number in block.cells):
+        pairs = _pairs(block, rows) * pair_weights(rows.mean.shape[1] + block.design.shape[1])
+    terms = np.column_stack([rows.mean, block.design])
+    found = {}
+    for number, cells in block.cells.items():
+        found[number] = _bound_part(block, parts[number], cells, known[number], terms, pairs)
+    return found
 
 
-def infer_rows(block: Block, known: Mapping[int, PartGlobals], before: Rows) -> tuple[Rows, Mapping[int, Array], float]:
+def _bound_part(
+    block: Block, part: Part, cells: Cells, known: PartGlobals, terms: Array, pairs: Array
+) -> Local:
+    tau = known.kappa_weight[block.group] if part.family.has_noise else known.square_weight[block.group]
+    if part.likelihood == "gaussian":
+        return part.family.local(cells.values, np.empty(0), np.empty(0), tau, known.nuisance)
+    eta, second = _predict(part, known, terms, pairs)
+    if not part.family.has_offset:
+        return part.family.local(cells.values, eta, second, tau, known.nuisance)
+    offset = cells.values.log_exposure[:, None]
+    local = part.family.local(cells.values, *_shift(eta, second, offset), tau, known.nuisance)
+    # In terms of eta: kappa (eta + o) - omega (eta + o)^2 / 2.
+    constant = local.constant + np.sum(local.kappa * offset - local.omega * offset**2 / 2, axis=1)
+    return Local(local.kappa - local.omega * offset, local.omega, constant, local.squares)
+
+
+def _predict(part: Part, known: PartGlobals, terms: Array, pairs: Array) -> tuple[Array, Array]:
+    """E[eta] and, for entrywise families, E[eta^2], both (n, D)."""
+    eta = terms @ known.mean.T
+    second = pairs @ known.pairs.T if part.family.is_entrywise else np.square(eta)
+    return eta, second
+
+
+def _shift(eta: Array, second: Array, offset: Array) -> tuple[Array, Array]:
+    """Moments of eta + offset."""
+    return eta + offset, second + 2 * offset * eta + offset**2
+
+
+def infer_rows(
+    block: Block, parts: tuple[Part, ...], known: Mapping[int, PartGlobals], locals_: Mapping[int, Local], prior: Array
+) -> tuple[Rows, float]:
     """Update q(z) of a block.
 
-    q(z_n) has precision I + sum_d omega_nd E[w_d w_d'] and linear term sum_d E[w_d] kappa_nd - omega_nd E[w_d mu_d],
-    over observed d, with omega = tau and kappa = tau y for gaussian features. For bernoulli features omega = tanh(xi/2)
-    / (2 xi) and kappa = y - 1/2, the bound of Jaakkola and Jordan (2000, Stat Comput 10:25), which is also the
-    expectation under the optimal Polya-Gamma factor (Durante and Rigon 2019, Stat Sci 34:472), with xi^2 = E[eta^2]
-    under `before`.
+    q(z_n) has precision diag(prior) + sum_d omega_nd E[w_d w_d'] and linear term
+    sum_d kappa_nd E[w_d] - omega_nd E[w_d u_d'] x_n over observed d, x_n being the known terms and u_d their
+    coefficients; kappa and omega carry tau where there is noise.
 
     Returns
     -------
-    The new rows; for each bernoulli part xi where observed, (n, D); and sum_n KL(q(z_n) | N(0, I)).
+    The new rows, and sum_n (log|V_n| + K) / 2.
     """
-    n_factors = before.mean.shape[1]
+    n_factors = len(prior)
     size = n_packed(n_factors)
-    n_precision = 1 if block.is_uniform else block.n_rows
-    precision = np.zeros((n_precision, n_packed(n_factors + 1)))
+    n_terms = n_factors + block.design.shape[1]
+    precision = np.zeros((1 if block.is_uniform else block.n_rows, n_packed(n_terms)))
     linear = np.zeros((block.n_rows, n_factors))
-    xis = {}
     for number, cells in block.cells.items():
-        globals_ = known[number]
-        if cells.observed is None:
-            precision += globals_.total
+        own, local = known[number], locals_[number]
+        if local.omega is None:
+            precision += own.total[block.group]
             if cells.gaps is not None:
-                precision -= cells.gaps.over_columns(globals_.pairs)
+                scattered = parts[number].scattered
+                precision -= cells.gaps.over_columns(own.pairs * own.square_weight[block.group][scattered, None])
         else:
-            xis[number] = _expected_magnitude(before, globals_.pairs)
-            precision += (cells.observed * polya_gamma_mean(xis[number])) @ globals_.pairs
-        linear += cells.values @ globals_.weighted_mean[:, :n_factors].astype(cells.values.dtype)
-    linear -= precision[:, size:-1]
-    precision = precision[:, :size] + pack(np.eye(n_factors))
+            precision += (local.omega * own.square_weight[block.group]) @ own.pairs
+        weighted = own.mean[:, :n_factors] * own.kappa_weight[block.group][:, None]
+        linear += local.kappa @ weighted.astype(local.kappa.dtype)
+    for f, column in enumerate(block.design.T):
+        start = n_packed(n_factors + f)
+        linear -= column[:, None] * precision[:, start : start + n_factors]
+    if block.weights is not None:
+        linear *= block.weights[:, None]
+        precision *= block.weights[:1, None] if block.is_uniform else block.weights[:, None]
+    precision = precision[:, :size] + pack(np.diag(prior))
     if block.is_uniform:
         covariance, log_determinant = _invert_one(precision, n_factors)
         rows = Rows(linear @ covariance, pack(covariance)[None])
     else:
         rows = Rows(np.empty_like(linear), np.empty((block.n_rows, size)))
         log_determinant = solve_rows(precision, linear, rows.mean, rows.covariance)
-    return rows, xis, _kl_to_prior(rows, log_determinant)
+    share = block.n_rows / len(log_determinant)
+    return rows, float((share * log_determinant.sum() + block.n_rows * n_factors) / 2)
 
 
-def collect_sums(block: Block, parts: tuple[Part, ...], rows: Rows, xis: Mapping[int, Array], kl: float) -> Sums:
+def collect_sums(
+    block: Block, parts: tuple[Part, ...], rows: Rows, locals_: Mapping[int, Local], entropy: float
+) -> Sums:
     """Sum over the rows of a block what the update of the globals needs, given q(z)."""
     n_factors = rows.mean.shape[1]
-    mean = np.column_stack([rows.mean, np.ones(block.n_rows)])
-    pairs = np.empty((0, 0)) if block.is_uniform else second_moments(mean, rows.covariance)
+    terms = np.column_stack([rows.mean, block.design])
+    weights = np.ones(block.n_rows) if block.weights is None else block.weights
+    pairs = np.empty((0, 0)) if block.is_uniform else _pairs(block, rows)
     if block.is_uniform:
-        whole = pack(mean.T @ mean)
-        whole[: n_packed(n_factors)] += block.n_rows * rows.covariance[0]
+        whole = pack((terms * weights[:, None]).T @ terms)
+        whole[: n_packed(n_factors)] += weights.sum() * rows.covariance[0]
     else:
+        pairs = pairs if block.weights is None else pairs * weights[:, None]
         whole = pairs.sum(axis=0)
     sums = {}
     for number, cells in block.cells.items():
-        cross = (cells.values.T @ mean.astype(cells.values.dtype)).astype(np.float64, copy=False)
-        if cells.observed is None:
-            sums[number] = PartSums(cross, _gaussian_grams(cells, parts[number], whole, pairs), 0.0)
-        else:
-            xi = xis[number]
-            omega = cells.observed * polya_gamma_mean(xi)
-            # log sigma(xi) - xi/2 + omega xi^2 / 2, with log sigma(xi) - xi/2 = -log(2 cosh(xi/2))
-            constant = float(np.sum(omega * xi**2) / 2 - np.sum(cells.observed * (np.logaddexp(xi / 2, -xi / 2))))
-            sums[number] = PartSums(cross, omega.T @ pairs, constant)
-    return Sums(sums, whole[: n_packed(n_factors)], kl)
+        local = locals_[number]
+        weighted = terms if block.weights is None else terms * weights[:, None]
+        cross = (local.kappa.T @ weighted.astype(local.kappa.dtype)).astype(np.float64, copy=False)
+        grams = _shared_grams(cells, parts[number], whole, pairs) if local.omega is None else local.omega.T @ pairs
+        squares = local.squares
+        if len(squares) and block.weights is not None:
+            squares = weights @ (local.omega * np.square(cells.values.y))
+        sums[number, block.group] = PartSums(cross, grams, squares, float(weights @ local.constant))
+    factors = pack(rows.mean.T @ rows.mean) + block.n_rows / len(rows.covariance) * rows.covariance.sum(axis=0)
+    return Sums(sums, {block.group: factors}, entropy)
 
 
-def polya_gamma_mean(xi: Array) -> Array:
-    """E[omega] = tanh(xi/2) / (2 xi) of a Polya-Gamma PG(1, xi) variable (Polson et al. 2013, JASA 108:1339)."""
-    safe = np.maximum(xi, 1e-6)
-    result: Array = np.tanh(safe / 2) / (2 * safe)
-    return result
+def score_nuisance(
+    block: Block, parts: tuple[Part, ...], known: Mapping[int, PartGlobals], rows: Rows, candidates: Mapping[int, Array]
+) -> dict[int, Array]:
+    """Bound of each column of the parts that have parameters of their own, at candidates (C, D) for them: (C, D)."""
+    terms = np.column_stack([rows.mean, block.design])
+    pairs = _pairs(block, rows) * pair_weights(terms.shape[1])
+    weights = np.ones(block.n_rows) if block.weights is None else block.weights
+    scores = {}
+    for number, values in candidates.items():
+        if number not in block.cells:
+            continue
+        part, cells = parts[number], block.cells[number]
+        eta, second = _predict(part, known[number], terms, pairs)
+        if part.family.has_offset:
+            eta, second = _shift(eta, second, cells.values.log_exposure[:, None])
+        scores[number] = np.stack([weights @ part.family.objective(cells.values, eta, second, own) for own in values])
+    return scores
 
 
-def _expected_magnitude(rows: Rows, pairs: Array) -> Array:
-    """sqrt(E[eta^2]) (n, D) under q(z) and q(w): eta^2 = <z~ z~', w~ w~'>."""
-    mean = np.column_stack([rows.mean, np.ones(len(rows.mean))])
-    weighted = second_moments(mean, rows.covariance) * pair_weights(mean.shape[1])
-    result: Array = np.sqrt(np.maximum(weighted @ pairs.T, 0.0))
+def _pairs(block: Block, rows: Rows) -> Array:
+    """Packed E[z~ z~'] of each row (n, P)."""
+    result: Array = second_moments(np.column_stack([rows.mean, block.design]), rows.covariance)
     return result
 
 
 def _invert_one(precision: Array, n_factors: int) -> tuple[Array, Array]:
     mean, covariance = np.empty((1, n_factors)), np.empty_like(precision)
     log_determinant = solve_rows(precision, np.zeros((1, n_factors)), mean, covariance)
-    rows, columns = np.tril_indices(n_factors)
-    full = np.empty((n_factors, n_factors))
-    full[rows, columns] = full[columns, rows] = covariance[0]
-    return full, log_determinant
+    return unpack(covariance[0], n_factors), log_determinant
 
 
-def _kl_to_prior(rows: Rows, log_determinant: Array) -> float:
-    n, n_factors = rows.mean.shape
-    share = n / len(log_determinant)
-    trace = share * rows.covariance[:, diagonal_of(n_factors)].sum()
-    return float((trace + np.sum(rows.mean**2) - n * n_factors - share * log_determinant.sum()) / 2)
-
-
-def _gaussian_grams(cells: Cells, part: Part, whole: Array, pairs: Array) -> Array:
+def _shared_grams(cells: Cells, part: Part, whole: Array, pairs: Array) -> Array:
     grams = np.empty((part.n_grams, len(whole)))
     grams[:] = whole
     if cells.gaps is not None:

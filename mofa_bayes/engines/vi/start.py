@@ -1,9 +1,10 @@
 """Where ascent starts: the leading left singular vectors of all views together, each view counting the same."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mofa_bayes.engines.vi.kernels import Array, n_packed
-from mofa_bayes.engines.vi.layout import Layout
+from mofa_bayes.engines.vi.layout import Block, Cells, Layout, Part
 from mofa_bayes.engines.vi.rows import Rows
 
 _OVERSAMPLE = 10
@@ -13,8 +14,8 @@ _POWERS = 4
 def start_factors(layout: Layout, n_factors: int, rng: np.random.Generator) -> Array:
     """Find K orthogonal scores of unit variance by a randomised range finder (Halko et al. 2011, SIAM Rev 53:217).
 
-    Missing entries count as their feature's mean. Views are scaled to unit total variance, so that a wide view does not
-    take every factor. Directions past the data's rank are filled with standard normal numbers.
+    Missing entries count as their feature's mean, or near it. Views are scaled to unit total variance, so that a wide
+    view does not take every factor; columns are centred by group, and counts enter as log(1 + y / exposure). Directions past the data's rank are filled with standard normal numbers.
 
     Returns
     -------
@@ -35,35 +36,71 @@ def start_factors(layout: Layout, n_factors: int, rng: np.random.Generator) -> A
     return filled
 
 
+def jitter(scores: Array, rng: np.random.Generator) -> Array:
+    """Another start: the same directions and as many random ones, mixed by a random rotation."""
+    n_rows, n_factors = scores.shape
+    wide = np.column_stack([scores, rng.standard_normal((n_rows, n_factors))])
+    rotation, _ = np.linalg.qr(rng.standard_normal((2 * n_factors, 2 * n_factors)))
+    mixed = wide @ rotation[:, :n_factors]
+    result: Array = mixed / np.maximum(mixed.std(axis=0), 1e-12)
+    return result
+
+
 def as_rows(scores: Array) -> Rows:
     """Take scores as known factors."""
     return Rows(scores, np.zeros((1, n_packed(scores.shape[1]))))
 
 
 def _centers_and_weights(layout: Layout) -> tuple[list[Array], list[float]]:
+    """Mean of each column per group (G, D), and one over the variance of each part's view."""
     totals = dict.fromkeys(layout.views, 0.0)
     centers = []
     for number, part in enumerate(layout.parts):
-        own = [block.cells[number].values for block in layout.blocks if number in block.cells]
-        count = np.maximum(part.n_observed, 1.0)
-        center = sum((cells.sum(axis=0, dtype=np.float64) for cells in own), np.zeros(part.n_features)) / count
-        square = sum((np.square(cells).sum(axis=0, dtype=np.float64) for cells in own), np.zeros(part.n_features))
-        totals[part.view] += float(np.maximum(square - count * center**2, 0.0).sum())
+        sums, count = np.zeros_like(part.n_observed), np.zeros_like(part.n_observed)
+        for block in _with(layout, number):
+            sums[block.group] += _real(part, block.cells[number]).sum(axis=0, dtype=np.float64)
+            count[block.group] += _n_seen(part, block, number)
+        center = sums / np.maximum(count, 1.0)
+        square = np.zeros(part.n_features)
+        for block in _with(layout, number):
+            square += np.square(_real(part, block.cells[number])).sum(axis=0, dtype=np.float64)
+        totals[part.view] += float(np.maximum(square - (count * center**2).sum(axis=0), 0.0).sum())
         centers.append(center)
     return centers, [1 / max(totals[part.view], 1e-300) for part in layout.parts]
 
 
+def _with(layout: Layout, number: int) -> list[Block]:
+    return [block for block in layout.blocks if number in block.cells]
+
+
+def _n_seen(part: Part, block: Block, number: int) -> Array | float:
+    cells = block.cells[number]
+    if part.likelihood != "gaussian":
+        result: Array = cells.values.observed.sum(axis=0)
+        return result
+    count = np.full(part.n_features, float(block.n_rows))
+    if cells.gaps is not None:
+        count[part.scattered] -= cells.gaps.over_rows(np.ones((block.n_rows, 1)))[:, 0]
+    return count
+
+
+def _real(part: Part, cells: Cells) -> NDArray[np.floating]:
+    """Values as real numbers, 0 where missing: counts by log(1 + y / exposure)."""
+    if not part.family.is_count:
+        return cells.values.y
+    result: NDArray[np.floating] = np.log1p(cells.values.y / np.exp(cells.values.log_exposure)[:, None])
+    return result
+
+
 def _times_gram(layout: Layout, centers: list[Array], weights: list[float], basis: Array) -> Array:
-    """Sum over parts of weight Y Y' basis, Y centred where observed, without forming a centred copy."""
+    """sum over parts of weight Y Y' basis, Y centred, without forming a centred copy."""
     result = np.zeros_like(basis)
-    for number, (center, weight) in enumerate(zip(centers, weights, strict=True)):
-        blocks = [block for block in layout.blocks if number in block.cells]
-        inner = np.zeros((len(center), basis.shape[1]))
-        for block in blocks:
-            values = block.cells[number].values
-            own = basis[block.rows]
-            inner += values.T @ own.astype(values.dtype) - np.outer(center, own.sum(axis=0))
-        for block in blocks:
-            values = block.cells[number].values
-            result[block.rows] += weight * (values @ inner.astype(values.dtype) - center @ inner)
+    for number, (part, center, weight) in enumerate(zip(layout.parts, centers, weights, strict=True)):
+        inner = np.zeros((part.n_features, basis.shape[1]))
+        for block in _with(layout, number):
+            values, own = _real(part, block.cells[number]), basis[block.rows]
+            inner += values.T @ own.astype(values.dtype) - np.outer(center[block.group], own.sum(axis=0))
+        for block in _with(layout, number):
+            values = _real(part, block.cells[number])
+            result[block.rows] += weight * (values @ inner.astype(values.dtype) - center[block.group] @ inner)
     return result
