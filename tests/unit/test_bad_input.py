@@ -532,7 +532,10 @@ def foreign(path: Path, **attributes: object) -> Path:
 def altered(world: World, *, without: str | None = None, **attributes: object) -> Path:
     tree = world.post.tree.copy()
     tree.attrs.update(attributes)
-    if without is not None:
+    if without in tree.children:
+        tree = xr.DataTree.from_dict({name: node for name, node in tree.children.items() if name != without})
+        tree.attrs.update(world.post.tree.attrs)
+    elif without is not None:
         del tree.attrs[without]
     path = world.folder / "altered.nc"
     tree.to_netcdf(path, engine="h5netcdf")
@@ -562,7 +565,7 @@ SAVED = [
     ),
     *(
         Case(f"loading without {name}", lambda w, n=name: mb.load(altered(w, without=n)), FileError, "not a posterior")
-        for name in ("schema_version", "views", "spec", "data_fingerprint")
+        for name in ("schema_version", "views", "spec", "data_fingerprint", "moments", "posterior")
     ),
 ]
 

@@ -89,7 +89,7 @@ def test_new_patients_are_measured_with_the_old_centre_and_scale(views: mb.Multi
 
 
 def test_a_feature_too_small_for_32_bits_is_not_divided_by_zero() -> None:
-    table = pd.DataFrame({"a": [0.0, 1e-45, 3e-45]}, dtype="float32")
+    table = pd.DataFrame({"a": [0.0, 1e-45]}, dtype="float32")
     views = mb.MultiView.from_frames({"lab": table})
     for scale in SCALES:
         assert np.isfinite(fit(views, scale).apply("lab", views["lab"].values)).all()
