@@ -32,10 +32,26 @@ if TYPE_CHECKING:
     from mofa_bayes.graph import graph
     from mofa_bayes.posterior import Posterior, load
     from mofa_bayes.risk import Binary, RiskModel, Survival
-    from mofa_bayes.spec import ARD, FactorModel, Gamma, SpikeSlab, ViewModel
+    from mofa_bayes.spec import (
+        ARD,
+        ARDFactors,
+        FactorModel,
+        Gamma,
+        Horseshoe,
+        Laplace,
+        Normal,
+        SpikeSlab,
+        StandardFactors,
+        ViewModel,
+    )
     from mofa_bayes.zoo import list_models, load_model
 
 _HOMES = {
+    "StandardFactors": "spec",
+    "Normal": "spec",
+    "Laplace": "spec",
+    "Horseshoe": "spec",
+    "ARDFactors": "spec",
     "ARD": "spec",
     "Ascent": "engines.vi.ascend",
     "Binary": "risk",
@@ -62,6 +78,11 @@ _HOMES = {
 }
 
 __all__ = [
+    "StandardFactors",
+    "Normal",
+    "Laplace",
+    "Horseshoe",
+    "ARDFactors",
     "ARD",
     "Ascent",
     "Binary",

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import platform
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -16,8 +15,8 @@ import xarray as xr
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import fit_preprocessing
 from mofa_bayes.engines.vi.ascend import Ascent, Fitted, Progress, ascend
-from mofa_bayes.engines.vi.layout import lay_out
-from mofa_bayes.errors import FitError, IgnoredWarning, name_some
+from mofa_bayes.engines.vi.layout import find_known, lay_out
+from mofa_bayes.errors import FitError, name_some
 from mofa_bayes.posterior.build import build_tree
 from mofa_bayes.posterior.files import SCHEMA_VERSION
 from mofa_bayes.posterior.posterior import Posterior
@@ -70,10 +69,11 @@ def fit(
     _require_fit(views, spec, engine, n_draws)
     start_rng, draw_rng = np.random.default_rng(seed).spawn(2)
     preprocessing = fit_preprocessing(views, {view: spec.scale_of(view) for view in views.names})
-    layout = lay_out(views, preprocessing)
+    known = find_known(views, preprocessing)
+    layout = lay_out(views, preprocessing, known)
     with _showing(progress) as tell:
         fitted = ascend(layout, spec, settings or Ascent(), start_rng, tell)
-    tree = build_tree(fitted, views, preprocessing, n_draws, draw_rng)
+    tree = build_tree(fitted, spec, views, preprocessing, n_draws, draw_rng)
     tree.attrs.update(_provenance(views, spec, engine, seed, fitted))
     return Posterior(tree)
 
@@ -104,9 +104,15 @@ def _require_fit(views: MultiView, spec: FactorModel, engine: str, n_draws: int)
             expected="fewer factors than subjects",
             do=f"Ask for at most {max(views.n_subjects // 4, 1)} factors with this cohort.",
         )
-    for what, given in (("groups", views.groups), ("covariates", views.covariates)):
-        if given is not None:
-            warnings.warn(f"engine {engine!r} does not use {what}", IgnoredWarning, stacklevel=3)
+    for view in views.names:
+        unseen = np.asarray(views.features(view))[np.isnan(views[view].values).all(axis=0)]
+        if len(unseen):
+            raise FitError(
+                f"view {view!r}",
+                got=f"{len(unseen)} features without any observed value ({name_some(unseen)})",
+                expected="at least one observed value per feature",
+                do="Leave them out: views.drop_uninformative().",
+            )
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from mofa_bayes.errors import DataError, name_some
 
 LIKELIHOODS = ("gaussian", "student_t", "bernoulli", "poisson", "negative_binomial", "ordinal", "categorical")
 _COUNTS = ("poisson", "negative_binomial", "ordinal", "categorical")
+SUPPORT = {"bernoulli": "only 0 and 1"} | dict.fromkeys(_COUNTS, "whole numbers from 0 up")
 
 
 def guess_likelihoods(values: NDArray[np.floating]) -> NDArray[np.str_]:
@@ -92,17 +93,23 @@ def _name_columns(view: str, columns: pd.Index, declared: object) -> dict[str, o
     )
 
 
-def _require_support(view: str, column: str, values: NDArray[np.floating], likelihood: str) -> None:
-    observed = values[~np.isnan(values)]
-    if likelihood == "bernoulli" and not np.isin(observed, (0, 1)).all():
-        wrong, expected = observed[~np.isin(observed, (0, 1))], "only 0 and 1"
-    elif likelihood in _COUNTS and ((observed < 0) | (observed != np.round(observed))).any():
-        wrong, expected = observed[(observed < 0) | (observed != np.round(observed))], "whole numbers from 0 up"
+def find_outside(likelihood: str, values: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Mark observed values that a likelihood cannot have."""
+    if likelihood == "bernoulli":
+        outside = ~np.isin(values, (0, 1))
+    elif likelihood in _COUNTS:
+        outside = (values < 0) | (values != np.round(values))
     else:
-        return
-    raise DataError(
-        f"column {column!r} of view {view!r}, declared {likelihood}",
-        got=f"{len(wrong)} values such as {wrong[0]:g}",
-        expected=expected,
-        do="Correct the values or declare another likelihood for this column.",
-    )
+        outside = np.zeros(values.shape, dtype=np.bool_)
+    return outside & ~np.isnan(values)
+
+
+def _require_support(view: str, column: str, values: NDArray[np.floating], likelihood: str) -> None:
+    outside = find_outside(likelihood, values)
+    if outside.any():
+        raise DataError(
+            f"column {column!r} of view {view!r}, declared {likelihood}",
+            got=f"{int(outside.sum())} values such as {values[outside][0]:g}",
+            expected=SUPPORT[likelihood],
+            do="Correct the values or declare another likelihood for this column.",
+        )

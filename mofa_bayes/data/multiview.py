@@ -210,6 +210,24 @@ class MultiView:
             )
         )
 
+    def drop_uninformative(self) -> "MultiView":
+        """Leave out features that are constant or wholly missing, and views that have none left: for parts of a cohort.
+
+        Raises
+        ------
+        DataError
+            Nothing would be left.
+        """
+        kept = {view: ~find_uninformative(self[view].values) for view in self.names}
+        views = [view for view in self.names if kept[view].any()]
+        if not views:
+            raise DataError(
+                "views", got="no feature that varies", expected="at least one", do="Take more subjects."
+            )
+        return MultiView(
+            self.keep_views(views).dataset.isel({f"feature_{view}": np.flatnonzero(kept[view]) for view in views})
+        )
+
     def missing(self) -> pd.DataFrame:
         """Count what is missing: one row per view, with whole rows and scattered entries told apart."""
         rows = []

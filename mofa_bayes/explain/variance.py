@@ -6,9 +6,6 @@ import xarray as xr
 from mofa_bayes.explain.summarise import require_aligned
 from mofa_bayes.posterior import Posterior
 
-LOGIT_VARIANCE = np.pi**2 / 3
-
-
 def variance_explained(post: Posterior) -> xr.Dataset:
     """Share of each view's variance that the factors explain, per draw.
 
@@ -22,8 +19,9 @@ def variance_explained(post: Posterior) -> xr.Dataset:
     Dataset
         `total` (chain, draw, view); `by_factor` (chain, draw, view, factor), whose sum over factors is `total` (a part
         can be slightly negative where factors are correlated in the cohort); `alone` (chain, draw, view, factor), the
-        share that the factor would explain by itself, which does not add up. Bernoulli features count on the scale of
-        the log-odds, whose own variance is pi^2 / 3 (Nakagawa and Schielzeth 2013, Methods Ecol Evol 4:133).
+        share that the factor would explain by itself, which does not add up. Features without gaussian noise count
+        on the scale of eta, where their likelihood has a variance of its own: pi^2 / 3 for bernoulli, see
+        `latent_variance` (Nakagawa, Johnson and Schielzeth 2017, J R Soc Interface 14:20170213).
 
     Raises
     ------
@@ -57,8 +55,15 @@ def variance_explained(post: Posterior) -> xr.Dataset:
 
 
 def _residual(post: Posterior, view: str) -> np.ndarray:
-    """Variance of a view that no factor explains, summed over features, per draw."""
-    n_binary = int((post.likelihoods(view) == "bernoulli").sum())
-    residual = np.full(post.factors().shape[:2], n_binary * LOGIT_VARIANCE)
+    """Variance of a view that no factor explains, summed over features, per draw; noise averaged over its subjects."""
+    latent, has_noise = post.latent_variance(view)
+    residual = np.full(post.factors().shape[:2], float(latent[~has_noise].sum()))
     noise = post.noise_sd(view)
-    return residual if noise is None else residual + np.square(noise.values.astype(np.float64)).sum(axis=-1)
+    if noise is None:
+        return residual
+    square = np.square(noise.values.astype(np.float64)) * latent[has_noise]
+    if "group" in noise.dims:
+        groups = post.groups().values[post.has_view(view).values]
+        counts = [(groups == name).sum() for name in noise["group"].values]
+        square = np.average(square, axis=noise.dims.index("group"), weights=counts)
+    return residual + square.sum(axis=-1)

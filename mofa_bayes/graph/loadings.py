@@ -4,7 +4,7 @@ from functools import singledispatch
 from typing import TYPE_CHECKING, Any
 
 from mofa_bayes.errors import SpecError
-from mofa_bayes.spec import ARD, Prior, SpikeSlab
+from mofa_bayes.spec import ARD, Horseshoe, Laplace, Normal, Prior, SpikeSlab
 
 if TYPE_CHECKING:
     from pytensor.tensor.variable import TensorVariable
@@ -17,7 +17,7 @@ def draw_loadings(prior: Prior, view: str) -> "TensorVariable[Any, Any]":
         f"prior on loadings of view {view!r}",
         got=repr(prior),
         expected="a prior of the spec",
-        do="Use ARD or SpikeSlab.",
+        do="Use one of mofa_bayes.spec.",
     )
 
 
@@ -26,11 +26,8 @@ def _(prior: ARD, view: str) -> "TensorVariable[Any, Any]":
     """Draw w = v / sqrt(alpha), v ~ N(0, 1), alpha ~ Gamma."""
     import pymc as pm
 
-    dims = (f"feature_{view}", "factor")
     alpha = pm.Gamma(f"ard_{view}", prior.precision.shape, prior.precision.rate, dims=("factor",))
-    v = pm.Normal(f"slab_{view}", 0.0, 1.0, dims=dims)
-    loadings: TensorVariable[Any, Any] = pm.Deterministic(f"loadings_{view}", v / pm.math.sqrt(alpha), dims=dims)
-    return loadings
+    return _name(view, _draw_slab(prior, view) / pm.math.sqrt(alpha))
 
 
 @draw_loadings.register(SpikeSlab)
@@ -38,10 +35,56 @@ def _(prior: SpikeSlab, view: str) -> "TensorVariable[Any, Any]":
     """Draw w = s v / sqrt(alpha), s ~ Bernoulli(theta), theta ~ Beta."""
     import pymc as pm
 
-    dims = (f"feature_{view}", "factor")
     alpha = pm.Gamma(f"ard_{view}", prior.precision.shape, prior.precision.rate, dims=("factor",))
     theta = pm.Beta(f"inclusion_{view}", prior.inclusion_a, prior.inclusion_b, dims=("factor",))
-    v = pm.Normal(f"slab_{view}", 0.0, 1.0, dims=dims)
-    s = pm.Bernoulli(f"active_{view}", theta, dims=dims)
-    loadings: TensorVariable[Any, Any] = pm.Deterministic(f"loadings_{view}", s * v / pm.math.sqrt(alpha), dims=dims)
-    return loadings
+    v = _draw_slab(prior, view)
+    s = pm.Bernoulli(f"active_{view}", theta, dims=(f"feature_{view}", "factor"))
+    return _name(view, s * v / pm.math.sqrt(alpha))
+
+
+@draw_loadings.register(Normal)
+def _(prior: Normal, view: str) -> "TensorVariable[Any, Any]":
+    """Draw w = scale v."""
+    return _name(view, prior.scale * _draw_slab(prior, view))
+
+
+@draw_loadings.register(Laplace)
+def _(prior: Laplace, view: str) -> "TensorVariable[Any, Any]":
+    """Draw w = v / lambda, v ~ Laplace(0, 1) or Exponential(1), lambda ~ Gamma."""
+    import pymc as pm
+
+    dims = (f"feature_{view}", "factor")
+    rate = pm.Gamma(f"rate_{view}", prior.rate.shape, prior.rate.rate, dims=("factor",))
+    slab = f"slab_{view}"
+    v = pm.Exponential(slab, 1.0, dims=dims) if prior.positive else pm.Laplace(slab, 0.0, 1.0, dims=dims)
+    return _name(view, v / rate)
+
+
+@draw_loadings.register(Horseshoe)
+def _(prior: Horseshoe, view: str) -> "TensorVariable[Any, Any]":
+    """Draw w = l v / sqrt(alpha), l ~ half-Cauchy(1)."""
+    import pymc as pm
+
+    alpha = pm.Gamma(f"ard_{view}", prior.precision.shape, prior.precision.rate, dims=("factor",))
+    local = pm.HalfCauchy(f"local_{view}", 1.0, dims=(f"feature_{view}", "factor"))
+    return _name(view, local * _draw_slab(prior, view) / pm.math.sqrt(alpha))
+
+
+def _draw_slab(prior: Prior, view: str) -> "TensorVariable[Any, Any]":
+    """Draw v, standard normal, or half-normal where loadings may not be negative."""
+    import pymc as pm
+
+    dims, name = (f"feature_{view}", "factor"), f"slab_{view}"
+    slab: TensorVariable[Any, Any] = (
+        pm.HalfNormal(name, 1.0, dims=dims) if prior.positive else pm.Normal(name, 0.0, 1.0, dims=dims)
+    )
+    return slab
+
+
+def _name(view: str, loadings: "TensorVariable[Any, Any]") -> "TensorVariable[Any, Any]":
+    import pymc as pm
+
+    named: TensorVariable[Any, Any] = pm.Deterministic(
+        f"loadings_{view}", loadings, dims=(f"feature_{view}", "factor")
+    )
+    return named

@@ -60,6 +60,8 @@ def build_tree(
     draws: Variables = {"factors": (("draw", "subject", "factor"), draw_factors(moments, n_draws, rng))}
     stored = {str(name): (own.dims, own.values) for name, own in moments.to_dataset().data_vars.items()}
     stored |= {f"observed_{view}": (("subject",), views.has_view(view).values) for view in views.names}
+    if views.groups is not None:
+        stored["group_of"] = (("subject",), views.groups.values.astype(np.str_))
     for view in views.names:
         pieces = [(p, s) for p, s in zip(layout.parts, fitted.globals.parts, strict=True) if p.view == view]
         _draw_view(view, pieces, layout, views, spec, n_draws, rng, draws)
@@ -273,4 +275,5 @@ def part_state(moments: xr.Dataset, view: str, part: Part) -> tuple[PartState, P
         np.ones_like(tau) if part.family.has_noise else nothing,
         rows[f"nuisance_{view}"].values,
     )
-    return state, replace(part, curvature=rows[f"curvature_{view}"].values)
+    levels = rows[f"levels_{view}"].values if part.likelihood == "ordinal" else part.levels
+    return state, replace(part, curvature=rows[f"curvature_{view}"].values, levels=levels)

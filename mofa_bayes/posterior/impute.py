@@ -1,12 +1,15 @@
 """Missing entries: their posterior predictive mean and interval, on the scale of the data."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import xarray as xr
-from scipy.special import expit
+from scipy.special import expit, ndtr
 from scipy.stats import norm
 
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import Preprocessing
+from mofa_bayes.engines.vi.layout import ALL
 from mofa_bayes.errors import DataError, name_some
 from mofa_bayes.posterior.moments import FactorMoments
 
@@ -29,23 +32,57 @@ def impute_views(
     level
         Probability that an interval holds.
     rng
-        Draws factors; loadings come from the tree's draws.
+        Draws factors and outcomes; loadings come from the tree's draws.
 
     Returns
     -------
     Per view `<view>`, `<view>_lower` and `<view>_upper` (subject, feature_<view>): observed entries as they are, with
-    an interval of no width; gaussian entries with the predictive mean and interval, noise included, by the predictive's
-    first two moments; bernoulli entries with the probability of 1 and its interval.
+    an interval of no width; the others with the predictive mean and interval, noise included, except that a bernoulli
+    entry gets its probability of 1 and the interval of that.
     """
     if not 0 < level < 1:
         raise DataError("level", got=repr(level), expected="a number in (0, 1)", do="0.95 is usual.")
-    stored = tree.children["moments"].to_dataset()
-    draws = tree.children["posterior"].to_dataset().stack(point=("chain", "draw"))
-    n_draws = draws.sizes["point"]
-    root = np.linalg.cholesky(moments.covariance)[moments.pattern]
     preprocessing = Preprocessing(dataset=tree.children["preprocessing"].to_dataset())
     filled: dict[str, xr.DataArray] = {}
     for view in views.names:
+        model = _ViewDraws.read(tree, views, view, preprocessing)
+        values = views[view].values.astype(np.float64)
+        mean, lower, upper = values.copy(), values.copy(), values.copy()
+        rows, columns = np.nonzero(np.isnan(values))
+        for start in range(0, len(rows), _CELLS):
+            n, d = rows[start : start + _CELLS], columns[start : start + _CELLS]
+            eta = model.predict(moments, n, d, rng)
+            mean[n, d], lower[n, d], upper[n, d] = model.summarise(eta, n, d, level, rng)
+        own = preprocessing_subset(preprocessing, view, views)
+        missing = np.isnan(values)
+        for name, array in ((view, mean), (f"{view}_lower", lower), (f"{view}_upper", upper)):
+            filled[name] = views[view].copy(data=np.where(missing, own.invert(view, array), values)).rename(name)
+    return xr.Dataset(filled)
+
+
+def preprocessing_subset(preprocessing: Preprocessing, view: str, views: MultiView) -> Preprocessing:
+    """Preprocessing of the features that `views` has, in its order."""
+    return Preprocessing(dataset=preprocessing.dataset.sel({f"feature_{view}": list(views.features(view))}))
+
+
+@dataclass(frozen=True, slots=True)
+class _ViewDraws:
+    """Draws of one view, by point (S,), feature (D,) and group (G,), and what else its predictions need."""
+
+    loadings: np.ndarray
+    intercepts: np.ndarray
+    effects: np.ndarray
+    noise_variance: np.ndarray
+    likelihoods: np.ndarray
+    nuisance: np.ndarray
+    levels: np.ndarray
+    group_of: np.ndarray
+    covariates: np.ndarray
+    exposure: np.ndarray
+
+    @classmethod
+    def read(cls, tree: xr.DataTree, views: MultiView, view: str, preprocessing: Preprocessing) -> "_ViewDraws":
+        stored = tree.children["moments"].to_dataset()
         dim = f"feature_{view}"
         unknown = set(views.features(view)) - {str(name) for name in stored[dim].values}
         if unknown:
@@ -55,49 +92,100 @@ def impute_views(
                 expected="features of the fit",
                 do="Leave them out before imputing.",
             )
-        own = draws.sel({dim: list(views.features(view))})
-        loadings = own[f"loadings_{view}"].transpose("point", dim, "factor").values
-        intercepts = own[f"intercept_{view}"].transpose("point", dim).values
-        is_binary = stored[f"likelihood_{view}"].sel({dim: list(views.features(view))}).values == "bernoulli"
-        variance = _noise_variance(draws, view, list(views.features(view)))
-        values = views[view].values.astype(np.float64)
-        mean, lower, upper = values.copy(), values.copy(), values.copy()
-        rows, columns = np.nonzero(np.isnan(values))
-        for start in range(0, len(rows), _CELLS):
-            n, d = rows[start : start + _CELLS], columns[start : start + _CELLS]
-            people, where = np.unique(n, return_inverse=True)
-            noise = rng.standard_normal((n_draws, len(people), root.shape[1]))
-            factors = moments.mean[people] + np.einsum("nkl,snl->snk", root[people], noise, optimize=True)
-            eta = np.stack([np.einsum("ck,ck->c", factors[s][where], loadings[s, d]) for s in range(n_draws)])
-            eta += intercepts[:, d]
-            mean[n, d], lower[n, d], upper[n, d] = _predict(eta, variance[d], is_binary[d], level)
-        for name, array in ((view, mean), (f"{view}_lower", lower), (f"{view}_upper", upper)):
-            missing = np.isnan(values)
-            scaled = preprocessing_subset(preprocessing, view, views).invert(view, array)
-            filled[name] = views[view].copy(data=np.where(missing, scaled, values)).rename(name)
-    return xr.Dataset(filled)
+        features = {dim: list(views.features(view))}
+        draws = tree.children["posterior"].to_dataset().stack(point=("chain", "draw")).sel(features)
+        own = stored.sel(features)
+        groups = [str(name) for name in stored["group"].values]
+        by_group = draws[f"intercept_{view}"]
+        if "group" not in by_group.dims:
+            by_group = by_group.expand_dims("group")
+        labels = np.full(views.n_subjects, ALL) if views.groups is None else views.groups.values
+        place = {name: g for g, name in enumerate(groups)}
+        n_points = draws.sizes["point"]
+        effects, covariates = np.zeros((n_points, 0, len(features[dim]))), np.zeros((views.n_subjects, 0))
+        if f"effects_{view}" in draws and views.covariates is not None:
+            effects = draws[f"effects_{view}"].transpose("point", "covariate", dim).values
+            given = views.covariates.sel(covariate=list(preprocessing.covariates))
+            covariates = preprocessing.standardise(given.values)
+        exposure = views.exposure(view)
+        return cls(
+            loadings=draws[f"loadings_{view}"].transpose("point", dim, "factor").values,
+            intercepts=by_group.transpose("point", "group", dim).values,
+            effects=effects,
+            noise_variance=_noise_variance(draws, view, features[dim], len(groups)),
+            likelihoods=own[f"likelihood_{view}"].values,
+            nuisance=own[f"nuisance_{view}"].values,
+            levels=own[f"levels_{view}"].values if f"levels_{view}" in own else np.empty((len(features[dim]), 0)),
+            group_of=np.array([place.get(str(label), 0) for label in labels]),
+            covariates=covariates,
+            exposure=np.ones(views.n_subjects) if exposure is None else exposure.values,
+        )
+
+    def predict(self, moments: FactorMoments, n: np.ndarray, d: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Draw eta of some cells (S, cells)."""
+        people, where = np.unique(n, return_inverse=True)
+        root = np.linalg.cholesky(moments.covariance)[moments.pattern[people]]
+        n_points = len(self.loadings)
+        noise = rng.standard_normal((n_points, len(people), root.shape[1]))
+        factors = moments.mean[people] + np.einsum("nkl,snl->snk", root, noise, optimize=True)
+        eta = np.stack([np.einsum("ck,ck->c", factors[s][where], self.loadings[s, d]) for s in range(n_points)])
+        eta += self.intercepts[:, self.group_of[n], d]
+        for c in range(self.covariates.shape[1]):
+            eta += self.effects[:, c, d] * self.covariates[n, c]
+        return eta
+
+    def summarise(
+        self, eta: np.ndarray, n: np.ndarray, d: np.ndarray, level: float, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Predictive mean and interval of some cells, each likelihood its own way."""
+        mean, lower, upper = (np.empty(len(n)) for _ in range(3))
+        tails = [0.5 - level / 2, 0.5 + level / 2]
+        for likelihood in dict.fromkeys(self.likelihoods[d]):
+            own = self.likelihoods[d] == likelihood
+            cells = eta[:, own]
+            if likelihood in ("gaussian", "student_t"):
+                noise = self.noise_variance[self.group_of[n[own]], d[own]] * (2.0 if likelihood == "student_t" else 1.0)
+                center, sd = cells.mean(axis=0), np.sqrt(cells.var(axis=0, ddof=1) + noise)
+                half = norm.ppf(tails[1]) * sd
+                mean[own], lower[own], upper[own] = center, center - half, center + half
+                continue
+            if likelihood == "bernoulli":
+                expected = drawn = expit(cells)
+            else:
+                expected, drawn = self._draw_discrete(str(likelihood), cells, n[own], d[own], rng)
+            mean[own] = expected.mean(axis=0)
+            lower[own], upper[own] = np.quantile(drawn, tails, axis=0)
+        return mean, lower, upper
+
+    def _draw_discrete(
+        self, likelihood: str, eta: np.ndarray, n: np.ndarray, d: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Mean of, and draws from, the likelihood at each draw of eta."""
+        if likelihood == "poisson":
+            rate = self.exposure[n] * np.logaddexp(0.0, eta)
+            return rate, rng.poisson(rate)
+        if likelihood == "negative_binomial":
+            odds = self.exposure[n] * np.exp(np.minimum(eta, 30.0))
+            r = np.broadcast_to(self.nuisance[d], eta.shape)
+            return r * odds, rng.poisson(rng.gamma(r) * odds)
+        cuts = self.levels[d] * self.nuisance[d, None]
+        below = ndtr(cuts[None, :, 1:] - eta[:, :, None])
+        mass = np.diff(np.concatenate([np.zeros((*eta.shape, 1)), below], axis=2), axis=2)
+        expected = mass @ np.arange(mass.shape[2])
+        return expected, (rng.random(eta.shape)[:, :, None] > below).sum(axis=2)
 
 
-def preprocessing_subset(preprocessing: Preprocessing, view: str, views: MultiView) -> Preprocessing:
-    """Preprocessing of the features that `views` has, in its order."""
-    return Preprocessing(dataset=preprocessing.dataset.sel({f"feature_{view}": list(views.features(view))}))
-
-
-def _noise_variance(draws: xr.Dataset, view: str, features: list[str]) -> np.ndarray:
-    """E[sigma_d^2], 0 for features without gaussian noise."""
+def _noise_variance(draws: xr.Dataset, view: str, features: list[str], n_groups: int) -> np.ndarray:
+    """E[sigma_d^2] by group (G, D), 0 for features without noise."""
+    filled = np.zeros((n_groups, len(features)))
     if f"noise_sd_{view}" not in draws:
-        return np.zeros(len(features))
+        return filled
     noise = (draws[f"noise_sd_{view}"].astype(np.float64) ** 2).mean("point")
-    return noise.to_series().reindex(features).fillna(0.0).to_numpy()
-
-
-def _predict(
-    eta: np.ndarray, noise: np.ndarray, is_binary: np.ndarray, level: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    center = eta.mean(axis=0)
-    half = norm.ppf(0.5 + level / 2) * np.sqrt(eta.var(axis=0, ddof=1) + noise)
-    probability = expit(eta[:, is_binary])
-    tails = np.quantile(probability, [0.5 - level / 2, 0.5 + level / 2], axis=0)
-    mean, lower, upper = center, center - half, center + half
-    mean[is_binary], lower[is_binary], upper[is_binary] = probability.mean(axis=0), tails[0], tails[1]
-    return mean, lower, upper
+    if "group" not in noise.dims:
+        noise = noise.expand_dims("group")
+    dim = next(str(name) for name in noise.dims if name != "group")
+    names = [str(name) for name in noise[dim].values]
+    place = {name: d for d, name in enumerate(features)}
+    kept = [name for name in names if name in place]
+    filled[:, [place[name] for name in kept]] = noise.sel({dim: kept}).transpose("group", dim).values
+    return filled

@@ -113,6 +113,22 @@ class Posterior:
         """Likelihood of each feature of a view."""
         return self._group("moments")[f"likelihood_{self._require(view)}"]
 
+    def effects(self, view: str) -> xr.DataArray | None:
+        """Draws of the effects of covariates, dims (chain, draw, covariate, feature_<view>), per standard deviation."""
+        return self._group("posterior").get(f"effects_{self._require(view)}")
+
+    def groups(self) -> xr.DataArray:
+        """Group of each subject of the fit, dims (subject,); all the same where there were none."""
+        moments = self._group("moments")
+        if "group_of" in moments:
+            return moments["group_of"]
+        return xr.full_like(moments["pattern_of"], moments["group"].values[0], dtype=object)
+
+    def latent_variance(self, view: str) -> tuple[np.ndarray, np.ndarray]:
+        """Variance of each feature's likelihood on the scale of eta, of unit noise where there is noise; and where."""
+        kinds = self.likelihoods(view).values
+        return self._group("moments")[f"latent_variance_{view}"].values, np.isin(kinds, ("gaussian", "student_t"))
+
     def has_view(self, view: str) -> xr.DataArray:
         """Say which subjects of the fit had a view, dims (subject,)."""
         return self._group("moments")[f"observed_{self._require(view)}"]

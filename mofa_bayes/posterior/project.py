@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from mofa_bayes.data.likelihoods import SUPPORT, find_outside
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import Preprocessing
 from mofa_bayes.engines.vi.ascend import infer_given_globals
@@ -60,7 +61,17 @@ def _with_fit(layout: Layout, moments: xr.Dataset) -> tuple[Layout, dict[int, Pa
         state, own = part_state(moments, part.view, part)
         globals_[number] = state.summarise(own)
         parts.append(own)
-    return replace(layout, parts=tuple(parts)), globals_
+    blocks = tuple(
+        replace(
+            block,
+            cells={
+                number: replace(cells, values=replace(cells.values, levels=parts[number].levels))
+                for number, cells in block.cells.items()
+            },
+        )
+        for block in layout.blocks
+    )
+    return replace(layout, parts=tuple(parts), blocks=blocks), globals_
 
 
 def _as_views(new: MultiView | Mapping[str, pd.DataFrame], moments: xr.Dataset, known: list[str]) -> MultiView:
@@ -99,6 +110,10 @@ def _match(moments: xr.Dataset, known: list[str], new: MultiView) -> MultiView:
         else:
             shape = (new.n_subjects, len(coords[dim]))
             variables[f"values_{view}"] = xr.DataArray(np.full(shape, np.nan), dims=("subject", dim))
+    others = ["group", "covariates", *(f"exposure_{view}" for view in shared)]
+    variables |= {name: new.dataset[name] for name in others if name in new.dataset}
+    if "covariates" in variables:
+        coords["covariate"] = new.dataset["covariate"].values
     return MultiView(xr.Dataset(variables, coords=coords))
 
 
@@ -120,14 +135,17 @@ def _match_features(moments: xr.Dataset, view: str, new: MultiView) -> xr.DataAr
             stacklevel=5,
         )
     values = new[view].reindex({dim: features}).transpose("subject", dim)
-    is_binary = moments[f"likelihood_{view}"].values == "bernoulli"
-    flags = values.values[:, is_binary]
-    wrong = ~np.isin(flags, (0, 1)) & ~np.isnan(flags)
-    if wrong.any():
-        raise DataError(
-            f"features of view {view!r} that the model knows as bernoulli",
-            got=f"other values in {name_some(np.asarray(features)[is_binary][wrong.any(axis=0)])}",
-            expected="0, 1 or NaN",
-            do="Code them as they were coded for the fit.",
-        )
+    for likelihood in dict.fromkeys(moments[f"likelihood_{view}"].values):
+        columns = moments[f"likelihood_{view}"].values == likelihood
+        outside = find_outside(str(likelihood), values.values[:, columns])
+        if likelihood == "ordinal":
+            largest = np.isfinite(moments[f"levels_{view}"].values[columns]).sum(axis=1)
+            outside |= values.values[:, columns] > largest
+        if outside.any():
+            raise DataError(
+                f"features of view {view!r} that the model knows as {likelihood}",
+                got=f"other values in {name_some(np.asarray(features)[columns][outside.any(axis=0)])}",
+                expected=SUPPORT.get(str(likelihood), "numbers"),
+                do="Code them as they were coded for the fit.",
+            )
     return values

@@ -12,15 +12,16 @@ from mofa_bayes.data.simulate import Design
 from mofa_bayes.engines.vi import layout as layout_module
 from mofa_bayes.engines.vi.ascend import Ascent, ascend
 from mofa_bayes.engines.vi.kernels import pack, pair_weights, second_moments, solve_rows, unpack
-from mofa_bayes.engines.vi.layout import DenseGaps, SparseGaps, lay_out
+from mofa_bayes.engines.vi.layout import DenseGaps, SparseGaps, find_known, lay_out
 from mofa_bayes.engines.vi.start import start_factors
-from mofa_bayes.errors import ConvergenceWarning, IgnoredWarning
+from mofa_bayes.errors import ConvergenceWarning
 
 PRIORS = {"spike_slab": mb.SpikeSlab(), "ard": mb.ARD()}
 
 
 def lay(views, scale="feature"):
-    return lay_out(views, fit_preprocessing(views, dict.fromkeys(views.names, scale)))
+    preprocessing = fit_preprocessing(views, dict.fromkeys(views.names, scale))
+    return lay_out(views, preprocessing, find_known(views, preprocessing))
 
 
 def climb(views, spec, seed=0, **settings):
@@ -77,7 +78,7 @@ def test_factor_posterior_is_the_exact_conditional_given_loadings_and_noise():
     terms = {view: moments[f"weights_mean_{view}"].values for view in views.names}
     loadings = np.concatenate([terms[view][:, :-1] for view in views.names])
     intercept = np.concatenate([terms[view][:, -1] for view in views.names])
-    noise = np.concatenate([1 / moments[f"precision_{view}"].values for view in views.names])
+    noise = np.concatenate([1 / moments[f"precision_{view}"].values[0] for view in views.names])
     y = np.concatenate([scaling.apply(view, views[view].values) for view in views.names], axis=1)
     for n in range(views.n_subjects):
         seen = ~np.isnan(y[n])
@@ -221,13 +222,6 @@ def test_interrupt_returns_the_best_so_far(cohort):
         fitted = ascend(lay(cohort.views), mb.FactorModel(n_factors=5), Ascent(), np.random.default_rng(0), stop)
     assert not fitted.converged
     assert len(fitted.bound) == 20  # 40 passes, of which 20 were the dense start
-
-
-def test_groups_and_covariates_are_not_ignored_in_silence(cohort):
-    frames = {view: cohort.views[view].to_pandas() for view in ("rna", "meth")}
-    groups = pd.Series("site", index=list(cohort.views.subjects))
-    with pytest.warns(IgnoredWarning, match="groups"):
-        mb.fit(mb.MultiView.from_frames(frames, groups=groups), n_draws=5, progress=False)
 
 
 def test_single_precision_gives_the_same_answer(cohort):
