@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mofa_bayes.data.multiview import MultiView
     from mofa_bayes.data.readers import read_clinical, read_views
     from mofa_bayes.data.simulate import simulate_cohort
-    from mofa_bayes.engines.vi.ascend import Ascent
+    from mofa_bayes.engines.vi.settings import Ascent
     from mofa_bayes.explain import biomarkers, sharing, variance_explained
     from mofa_bayes.fitting import fit
     from mofa_bayes.graph import graph
@@ -53,7 +53,7 @@ _HOMES = {
     "Horseshoe": "spec",
     "ARDFactors": "spec",
     "ARD": "spec",
-    "Ascent": "engines.vi.ascend",
+    "Ascent": "engines.vi.settings",
     "Binary": "risk",
     "FactorModel": "spec",
     "Gamma": "spec",
@@ -78,20 +78,20 @@ _HOMES = {
 }
 
 __all__ = [
-    "StandardFactors",
-    "Normal",
-    "Laplace",
-    "Horseshoe",
-    "ARDFactors",
     "ARD",
+    "ARDFactors",
     "Ascent",
     "Binary",
     "FactorModel",
     "Gamma",
+    "Horseshoe",
+    "Laplace",
     "MultiView",
+    "Normal",
     "Posterior",
     "RiskModel",
     "SpikeSlab",
+    "StandardFactors",
     "Survival",
     "ViewModel",
     "biomarkers",

@@ -14,8 +14,11 @@ import xarray as xr
 
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import fit_preprocessing
-from mofa_bayes.engines.vi.ascend import Ascent, Fitted, Progress, ascend
-from mofa_bayes.engines.vi.layout import find_known, lay_out
+from mofa_bayes.engines.vi.climber import Progress
+from mofa_bayes.engines.vi.known import find_known
+from mofa_bayes.engines.vi.layout import lay_out
+from mofa_bayes.engines.vi.settings import Ascent
+from mofa_bayes.engines.vi.starts import ascend_best
 from mofa_bayes.errors import FitError, name_some
 from mofa_bayes.posterior.build import build_tree
 from mofa_bayes.posterior.files import SCHEMA_VERSION
@@ -65,26 +68,41 @@ def fit(
     ConvergenceWarning
         The engine stopped before it settled, or was interrupted: the posterior holds what was reached.
     """
-    spec = spec or FactorModel()
-    _require_fit(views, spec, engine, n_draws)
-    start_rng, draw_rng = np.random.default_rng(seed).spawn(2)
+    spec = FactorModel() if spec is None else spec
+    _require_fit(views, spec, engine, n_draws, settings)
+    start_rng, draw_rng = _make_rng(seed).spawn(2)
+    provenance = _provenance(views, spec, engine, seed)
     preprocessing = fit_preprocessing(views, {view: spec.scale_of(view) for view in views.names})
-    known = find_known(views, preprocessing)
-    layout = lay_out(views, preprocessing, known)
+    layout = lay_out(views, preprocessing, find_known(views, preprocessing))
     with _showing(progress) as tell:
-        fitted = ascend(layout, spec, settings or Ascent(), start_rng, tell)
-    tree = build_tree(fitted, spec, views, preprocessing, n_draws, draw_rng)
-    tree.attrs.update(_provenance(views, spec, engine, seed, fitted))
+        fitted, starts = ascend_best(
+            layout, spec, settings or Ascent(), start_rng, tell, fingerprint=str(provenance["fingerprint"])
+        )
+    tree = build_tree(fitted, starts, spec, views, preprocessing, n_draws, draw_rng)
+    tree.attrs.update(provenance | {"converged": int(fitted.converged), "seconds": round(fitted.seconds, 3)})
     return Posterior(tree)
 
 
-def _require_fit(views: MultiView, spec: FactorModel, engine: str, n_draws: int) -> None:
+def _make_rng(seed: object) -> np.random.Generator:
+    is_count = isinstance(seed, int | np.integer) and not isinstance(seed, bool) and seed >= 0
+    if not is_count and not isinstance(seed, np.random.Generator):
+        raise FitError(
+            "seed", got=repr(seed)[:80], expected="a whole number from 0 up or a numpy Generator", do="Write seed=0."
+        )
+    return np.random.default_rng(seed)  # type: ignore[arg-type]
+
+
+def _require_fit(views: MultiView, spec: FactorModel, engine: str, n_draws: int, settings: Ascent | None) -> None:
     if not isinstance(views, MultiView):
         raise FitError(
             "views", got=type(views).__name__, expected="a MultiView", do="Build it with MultiView.from_frames(...)."
         )
     if not isinstance(spec, FactorModel):
         raise FitError("spec", got=type(spec).__name__, expected="a FactorModel", do="Write FactorModel(n_factors=10).")
+    if settings is not None and not isinstance(settings, Ascent):
+        raise FitError(
+            "settings", got=type(settings).__name__, expected="an Ascent", do="Write Ascent(max_iterations=500)."
+        )
     if engine not in _ENGINES:
         raise FitError("engine", got=repr(engine), expected=f"one of {', '.join(_ENGINES)}", do="Name one of these.")
     if not isinstance(n_draws, int) or n_draws < 2:
@@ -133,11 +151,11 @@ def _showing(progress: bool) -> Iterator[Progress | None]:
 
 
 def _provenance(
-    views: MultiView, spec: FactorModel, engine: str, seed: int | np.random.Generator, fitted: Fitted
+    views: MultiView, spec: FactorModel, engine: str, seed: int | np.random.Generator
 ) -> dict[str, str | int | float]:
     data = views.fingerprint
     text = spec.to_toml()
-    seed_text = str(seed) if isinstance(seed, int) else "a generator"
+    seed_text = "a generator" if isinstance(seed, np.random.Generator) else str(int(seed))
     return {
         "schema_version": SCHEMA_VERSION,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -152,6 +170,4 @@ def _provenance(
         "data_fingerprint": data,
         "fingerprint": hashlib.sha256(f"{data}\n{engine}\n{seed_text}\n{text}".encode()).hexdigest(),
         "aligned": 1,
-        "converged": int(fitted.converged),
-        "seconds": round(fitted.seconds, 3),
     }

@@ -169,7 +169,7 @@ class MultiView:
         return self.dataset.get("weight")
 
     def exposure(self, view: str) -> xr.DataArray | None:
-        """What a view's counts are proportional to, dims (subject,), or None."""
+        """Return what a view's counts are proportional to, dims (subject,), or None."""
         return self.dataset.get(f"exposure_{self._require(view)}")
 
     def has_view(self, view: str) -> xr.DataArray:
@@ -221,9 +221,7 @@ class MultiView:
         kept = {view: ~find_uninformative(self[view].values) for view in self.names}
         views = [view for view in self.names if kept[view].any()]
         if not views:
-            raise DataError(
-                "views", got="no feature that varies", expected="at least one", do="Take more subjects."
-            )
+            raise DataError("views", got="no feature that varies", expected="at least one", do="Take more subjects.")
         return MultiView(
             self.keep_views(views).dataset.isel({f"feature_{view}": np.flatnonzero(kept[view]) for view in views})
         )

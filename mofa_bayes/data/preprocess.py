@@ -89,7 +89,11 @@ def fit_preprocessing(views: MultiView, scales: Mapping[str, Scale]) -> Preproce
         values = views.covariates.values
         spread = values.std(axis=0)
         fitted["covariate_center"] = ("covariate", values.mean(axis=0), {"units": "units of the covariate"})
-        fitted["covariate_scale"] = ("covariate", np.where(spread > 0, spread, 1.0), {"units": "units of the covariate"})
+        fitted["covariate_scale"] = (
+            "covariate",
+            np.where(spread > 0, spread, 1.0),
+            {"units": "units of the covariate"},
+        )
     coords = {f"feature_{view}": views.dataset[f"feature_{view}"].values for view in views.names}
     if views.covariates is not None:
         coords["covariate"] = views.covariates["covariate"].values

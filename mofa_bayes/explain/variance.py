@@ -6,6 +6,7 @@ import xarray as xr
 from mofa_bayes.explain.summarise import require_aligned
 from mofa_bayes.posterior import Posterior
 
+
 def variance_explained(post: Posterior) -> xr.Dataset:
     """Share of each view's variance that the factors explain, per draw.
 
@@ -66,4 +67,5 @@ def _residual(post: Posterior, view: str) -> np.ndarray:
         groups = post.groups().values[post.has_view(view).values]
         counts = [(groups == name).sum() for name in noise["group"].values]
         square = np.average(square, axis=noise.dims.index("group"), weights=counts)
-    return residual + square.sum(axis=-1)
+    whole: np.ndarray = residual + square.sum(axis=-1)
+    return whole

@@ -84,7 +84,5 @@ def _draw_slab(prior: Prior, view: str) -> "TensorVariable[Any, Any]":
 def _name(view: str, loadings: "TensorVariable[Any, Any]") -> "TensorVariable[Any, Any]":
     import pymc as pm
 
-    named: TensorVariable[Any, Any] = pm.Deterministic(
-        f"loadings_{view}", loadings, dims=(f"feature_{view}", "factor")
-    )
+    named: TensorVariable[Any, Any] = pm.Deterministic(f"loadings_{view}", loadings, dims=(f"feature_{view}", "factor"))
     return named

@@ -9,11 +9,14 @@ from scipy.stats import truncnorm
 
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import Preprocessing
-from mofa_bayes.engines.vi.ascend import Fitted, explained_by_factor, latent_variance
+from mofa_bayes.engines.vi.ascend import Fitted
 from mofa_bayes.engines.vi.globals import PartState
 from mofa_bayes.engines.vi.kernels import Array, pack, unpack
-from mofa_bayes.engines.vi.layout import ALL, Layout, Part
+from mofa_bayes.engines.vi.known import ALL
+from mofa_bayes.engines.vi.layout import Layout, Part
 from mofa_bayes.engines.vi.rows import Rows
+from mofa_bayes.engines.vi.starts import Starts
+from mofa_bayes.engines.vi.variance import explained_by_factor, latent_variance
 from mofa_bayes.posterior.moments import FactorMoments
 from mofa_bayes.spec import FactorModel
 
@@ -22,7 +25,7 @@ _CHUNK = 512
 Variables = dict[str, tuple[tuple[str, ...], np.ndarray]]
 
 
-def order_and_sign(fitted: Fitted, spec: FactorModel) -> Fitted:
+def order_and_sign(fitted: Fitted, starts: Starts, spec: FactorModel) -> tuple[Fitted, Starts]:
     """Sort factors by the variance they explain, and make each factor's largest |loading| positive.
 
     Factors of views that admit no negative loadings keep their sign.
@@ -37,11 +40,12 @@ def order_and_sign(fitted: Fitted, spec: FactorModel) -> Fitted:
     turn = np.zeros((len(order), len(order)))
     turn[order, np.arange(len(order))] = sign
     rows = tuple(own.transform(turn) for own in fitted.rows)
-    return replace(fitted, globals=globals_.rescale(sign), rows=rows)
+    return replace(fitted, globals=globals_.rescale(sign), rows=rows), starts.reorder(order)
 
 
 def build_tree(
     fitted: Fitted,
+    starts: Starts,
     spec: FactorModel,
     views: MultiView,
     preprocessing: Preprocessing,
@@ -51,14 +55,17 @@ def build_tree(
     """Label a fit and draw from it.
 
     Groups of the tree: `posterior` (draws, dims as in DESIGN section 2), `moments` (closed-form moments of factors and
-    of loadings with intercepts), `preprocessing`, and `fit` (the bound). No value of any view is in it.
+    of loadings with intercepts), `preprocessing`, `fit` (the bound) and `starts`. No value of any view is in it.
     """
-    fitted = order_and_sign(fitted, spec)
+    fitted, starts = order_and_sign(fitted, starts, spec)
     layout = fitted.layout
     names = np.array([f"F{k + 1}" for k in range(fitted.globals.n_factors)])
     moments = gather_rows(layout, fitted.rows, views.subjects, tuple(names))
     draws: Variables = {"factors": (("draw", "subject", "factor"), draw_factors(moments, n_draws, rng))}
-    stored = {str(name): (own.dims, own.values) for name, own in moments.to_dataset().data_vars.items()}
+    stored: Variables = {
+        str(name): (tuple(str(dim) for dim in own.dims), own.values)
+        for name, own in moments.to_dataset().data_vars.items()
+    }
     stored |= {f"observed_{view}": (("subject",), views.has_view(view).values) for view in views.names}
     if views.groups is not None:
         stored["group_of"] = (("subject",), views.groups.values.astype(np.str_))
@@ -69,7 +76,10 @@ def build_tree(
         _summarise_view(view, pieces, views, stored)
     if fitted.globals.factors is not None:
         own = fitted.globals.factors
-        draws["ard_factors"] = (("draw", "group", "factor"), rng.gamma(own.shape, 1.0, (n_draws, *own.shape.shape)) / own.rate)
+        draws["ard_factors"] = (
+            ("draw", "group", "factor"),
+            rng.gamma(own.shape, 1.0, (n_draws, *own.shape.shape)) / own.rate,
+        )
         stored["factor_precision"] = (("group", "factor"), own.alpha)
     terms = np.array([*names, *_intercepts(layout), *layout.covariates])
     labels = {"factor": names, "subject": np.asarray(views.subjects), "group": np.asarray(layout.groups)}
@@ -84,6 +94,15 @@ def build_tree(
             "moments": _with_coords(stored, labels).assign_coords(group=np.asarray(layout.groups)),
             "preprocessing": preprocessing.dataset,
             "fit": trace.assign(n_factors=("iteration", fitted.n_factors)),
+            "starts": xr.Dataset(
+                {
+                    "start_bound": ("start", starts.bound),
+                    "start_n_factors": ("start", starts.n_factors),
+                    "start_match": (("start", "factor"), starts.match),
+                },
+                coords={"factor": names},
+                attrs={"best": starts.best},
+            ),
         }
     )
 
@@ -177,14 +196,12 @@ def _draw_view(
     intercepts = np.moveaxis(terms[:, :, n_factors : n_factors + n_groups], 2, 1)
     is_real = _has_noise(views, view)
     real_feature = feature if is_real.all() else f"{feature}_gaussian"
-    if n_groups == 1:
-        draws[f"intercept_{view}"] = (("draw", feature), intercepts[:, 0])
-        noise = ("draw", real_feature), noise_sd[:, 0][:, is_real]
-    else:
-        draws[f"intercept_{view}"] = (("draw", "group", feature), intercepts)
-        noise = ("draw", "group", real_feature), noise_sd[:, :, is_real]
+    noise_sd = noise_sd[:, :, is_real]
+    by_group = n_groups > 1
+    between = ("group",) if by_group else ()
+    draws[f"intercept_{view}"] = (("draw", *between, feature), intercepts if by_group else intercepts[:, 0])
     if is_real.any():
-        draws[f"noise_sd_{view}"] = noise
+        draws[f"noise_sd_{view}"] = (("draw", *between, real_feature), noise_sd if by_group else noise_sd[:, 0])
     if layout.covariates:
         effects = np.moveaxis(terms[:, :, n_factors + n_groups :], 2, 1)
         draws[f"effects_{view}"] = (("draw", "covariate", feature), effects)

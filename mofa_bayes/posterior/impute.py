@@ -9,7 +9,7 @@ from scipy.stats import norm
 
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import Preprocessing
-from mofa_bayes.engines.vi.layout import ALL
+from mofa_bayes.engines.vi.known import ALL
 from mofa_bayes.errors import DataError, name_some
 from mofa_bayes.posterior.moments import FactorMoments
 

@@ -85,6 +85,20 @@ class Posterior:
         """Centres and scales of the fit."""
         return Preprocessing(dataset=self._group("preprocessing"))
 
+    @property
+    def starts(self) -> pd.DataFrame:
+        """How far the starts agree (engine vi): one row per start, the highest first.
+
+        `bound`; `n_factors`; and for each factor of the start that was kept its largest |correlation| with a factor of
+        this one: a factor that only some starts find is not to be trusted.
+        """
+        own = self._group("starts")
+        match = own["start_match"]
+        table = pd.DataFrame(match.values, columns=[str(name) for name in match["factor"].values])
+        table.insert(0, "bound", own["start_bound"].values)
+        table.insert(1, "n_factors", own["start_n_factors"].values)
+        return table.sort_values("bound", ascending=False)
+
     def factors(self) -> xr.DataArray:
         """Draws of the factors, dims (chain, draw, subject, factor)."""
         return self._group("posterior")["factors"]

@@ -11,8 +11,9 @@ import xarray as xr
 from mofa_bayes.data.likelihoods import SUPPORT, find_outside
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import Preprocessing
-from mofa_bayes.engines.vi.ascend import infer_given_globals
-from mofa_bayes.engines.vi.layout import Layout, find_known, lay_out
+from mofa_bayes.engines.vi.infer import infer_given_globals
+from mofa_bayes.engines.vi.known import find_known
+from mofa_bayes.engines.vi.layout import Layout, lay_out
 from mofa_bayes.engines.vi.rows import PartGlobals
 from mofa_bayes.errors import DataError, IgnoredWarning, name_some
 from mofa_bayes.posterior.build import gather_rows, part_state

@@ -154,7 +154,7 @@ def _require_prior(value: object) -> None:
     if not isinstance(value, Prior):
         names = ", ".join(prior.__name__ for prior in PRIORS.values())
         raise SpecError(
-            "prior on loadings", got=repr(value)[:80], expected=f"one of {names}", do='Write loadings=SpikeSlab().'
+            "prior on loadings", got=repr(value)[:80], expected=f"one of {names}", do="Write loadings=SpikeSlab()."
         )
 
 

@@ -1,5 +1,6 @@
 """Priors on loadings, factors and scales, as frozen values that print, compare and travel through TOML."""
 
+import sys
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -136,8 +137,8 @@ FACTOR_PRIORS: dict[str, type[FactorPrior]] = {prior.kind: prior for prior in (S
 def require_positive(what: str, value: object) -> None:
     """Raise SpecError unless `value` is a finite number above 0."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not 0 < float(value) < float("inf"):  # type: ignore[arg-type]
-        raise SpecError(what, got=repr(value), expected="a finite number above 0", do="Correct it or leave it out.")
+    if not is_number or not 0 < value <= sys.float_info.max:  # type: ignore[operator]
+        raise SpecError(what, got=repr(value)[:80], expected="a finite number above 0", do="Correct or leave it out.")
 
 
 def require_gamma(what: str, value: object) -> None:

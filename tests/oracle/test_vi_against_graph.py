@@ -11,9 +11,12 @@ from scipy.stats import bernoulli, beta, gamma, multivariate_normal, norm, trunc
 import mofa_bayes as mb
 from mofa_bayes.data.preprocess import fit_preprocessing
 from mofa_bayes.data.simulate import Design
-from mofa_bayes.engines.vi.ascend import Ascent, ascend
+from mofa_bayes.engines.vi.ascend import ascend
 from mofa_bayes.engines.vi.kernels import unpack
-from mofa_bayes.engines.vi.layout import find_known, lay_out
+from mofa_bayes.engines.vi.known import find_known
+from mofa_bayes.engines.vi.layout import lay_out
+from mofa_bayes.engines.vi.settings import Ascent
+from mofa_bayes.engines.vi.start import start_factors
 
 # Under the vague default the precision of a factor that a view lacks is drawn as 0, and nothing can be computed with it.
 UNIT = mb.Gamma(shape=1.0, rate=1.0)
@@ -59,7 +62,8 @@ def fit_raw(views, spec, **settings):
     layout = lay_out(views, preprocessing, find_known(views, preprocessing))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", mb.errors.ConvergenceWarning)
-        return ascend(layout, spec, Ascent(expand=False, **settings), np.random.default_rng(0))
+        scores = start_factors(layout, spec.n_factors, np.random.default_rng(0))
+        return ascend(layout, spec, Ascent(expand=False, **settings), scores)
 
 
 def compile_logp(model):

@@ -10,9 +10,12 @@ import mofa_bayes as mb
 from mofa_bayes.data.preprocess import fit_preprocessing
 from mofa_bayes.data.simulate import Design
 from mofa_bayes.engines.vi import layout as layout_module
-from mofa_bayes.engines.vi.ascend import Ascent, ascend
+from mofa_bayes.engines.vi.ascend import ascend
+from mofa_bayes.engines.vi.gaps import DenseGaps, SparseGaps
 from mofa_bayes.engines.vi.kernels import pack, pair_weights, second_moments, solve_rows, unpack
-from mofa_bayes.engines.vi.layout import DenseGaps, SparseGaps, find_known, lay_out
+from mofa_bayes.engines.vi.known import find_known
+from mofa_bayes.engines.vi.layout import lay_out
+from mofa_bayes.engines.vi.settings import Ascent
 from mofa_bayes.engines.vi.start import start_factors
 from mofa_bayes.errors import ConvergenceWarning
 
@@ -25,7 +28,8 @@ def lay(views, scale="feature"):
 
 
 def climb(views, spec, seed=0, **settings):
-    return ascend(lay(views), spec, Ascent(**settings), np.random.default_rng(seed))
+    layout = lay(views)
+    return ascend(layout, spec, Ascent(**settings), start_factors(layout, spec.n_factors, np.random.default_rng(seed)))
 
 
 def rises(fitted):
@@ -219,7 +223,9 @@ def test_interrupt_returns_the_best_so_far(cohort):
             raise KeyboardInterrupt
 
     with pytest.warns(ConvergenceWarning):
-        fitted = ascend(lay(cohort.views), mb.FactorModel(n_factors=5), Ascent(), np.random.default_rng(0), stop)
+        layout = lay(cohort.views)
+        scores = start_factors(layout, 5, np.random.default_rng(0))
+        fitted = ascend(layout, mb.FactorModel(n_factors=5), Ascent(), scores, stop)
     assert not fitted.converged
     assert len(fitted.bound) == 20  # 40 passes, of which 20 were the dense start
 

@@ -1,4 +1,4 @@
-"""q of everything that is not a row: loadings, known terms' coefficients, noise, and what stands above; and the bound."""
+"""q of everything that is not a row: loadings, coefficients of known terms, noise, what stands above; and the bound."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ from mofa_bayes.engines.vi.kernels import (
 from mofa_bayes.engines.vi.layout import Layout, Part
 from mofa_bayes.engines.vi.priors import ArdState, ViewState, first_state, follow_dense, gamma_kl
 from mofa_bayes.engines.vi.rows import PartGlobals, PartSums, Sums
-from mofa_bayes.spec import ARD, FactorModel, Gamma, Prior, SpikeSlab
+from mofa_bayes.spec import ARD, ARDFactors, FactorModel, Gamma, Prior, SpikeSlab
 
 _LOG_2PI = float(np.log(2 * np.pi))
 
@@ -83,11 +83,11 @@ class PartState:
         return result
 
     def square_weight(self, part: Part) -> Array:
-        """What multiplies the square of each column beside omega, per group (G, D)."""
+        """Return what multiplies the square of each column beside omega, per group (G, D)."""
         return self.tau if part.family.has_noise else np.broadcast_to(part.curvature, part.n_observed.shape)
 
     def kappa_weight(self, part: Part) -> Array:
-        """What multiplies kappa of each column, per group (G, D)."""
+        """Return what multiplies kappa of each column, per group (G, D)."""
         return self.tau if part.family.has_noise else np.ones_like(part.n_observed)
 
     def summarise(self, part: Part) -> PartGlobals:
@@ -169,7 +169,7 @@ def priors_of(spec: FactorModel, layout: Layout) -> dict[str, Prior]:
 
 
 def dense_priors(priors: Mapping[str, Prior]) -> dict[str, Prior]:
-    """The dense model from which every other starts: ARD, with a prior's own precision prior where it has one."""
+    """Name the dense model from which every other starts: ARD, with a prior's own precision prior where it has one."""
     return {view: ARD(precision=getattr(prior, "precision", Gamma())) for view, prior in priors.items()}
 
 
@@ -183,7 +183,7 @@ def first_globals(layout: Layout, spec: FactorModel, priors: Mapping[str, Prior]
     parts = tuple(_first_part(layout, part, spec.n_factors, priors[part.view]) for part in layout.parts)
     views = {view: first_state(prior, _n_features(layout, view), spec.n_factors) for view, prior in priors.items()}
     factors = None
-    if spec.factors.is_learned:
+    if isinstance(spec.factors, ARDFactors):
         ones = np.ones((len(layout.groups), spec.n_factors))
         factors = ArdState(spec.factors.precision, ones, ones)
     return Globals(parts, views, factors)
@@ -297,12 +297,8 @@ def _update_loadings(
         slab = state.slab_mean.copy(), state.slab_variance.copy(), state.inclusion.copy()
         is_sparse = isinstance(prior, SpikeSlab)
         moments = (precision, log_precision, log_odds if is_sparse else np.zeros(state.n_factors))
-        sweep_elements(
-            *data, *moments, known_precision, is_sparse, prior.positive, mean, *slab, spread, square, gained
-        )
-        updated = replace(
-            state, mean=mean, spread=spread, slab_mean=slab[0], slab_variance=slab[1], inclusion=slab[2]
-        )
+        sweep_elements(*data, *moments, known_precision, is_sparse, prior.positive, mean, *slab, spread, square, gained)
+        updated = replace(state, mean=mean, spread=spread, slab_mean=slab[0], slab_variance=slab[1], inclusion=slab[2])
     return updated, square, float(gained.sum())
 
 

@@ -183,7 +183,7 @@ def _effective(
 
 @compiled
 def log_normal_mass(x: float) -> float:  # pragma: no cover
-    """log Phi(x); in the left tail by the continued fraction of Mills' ratio, t + 1/(t + 2/(t + 3/...)), t = -x."""
+    """Compute log Phi(x); far left by the continued fraction of Mills' ratio, t + 1/(t + 2/(t + 3/...)), t = -x."""
     if x > -8.0:
         return math.log(0.5 * math.erfc(-x / 1.4142135623730951))
     ratio = -x

@@ -5,11 +5,8 @@ Rows and columns are put in a canonical order (by name), so that the answer does
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
-import scipy.sparse as sp
-import xarray as xr
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
@@ -17,12 +14,12 @@ from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import Preprocessing
 from mofa_bayes.engines.vi.families import FAMILIES, Family
 from mofa_bayes.engines.vi.families.base import Values
+from mofa_bayes.engines.vi.gaps import Gaps, find_gaps
 from mofa_bayes.engines.vi.kernels import Array
-from mofa_bayes.errors import DataError, FitError, name_some
+from mofa_bayes.engines.vi.known import Known, canonical_order
+from mofa_bayes.errors import FitError
 
 MAX_ROWS = 256
-_SPARSE_BELOW = 0.08
-_TILE_ROWS = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,55 +79,6 @@ class Part:
     def n_grams(self) -> int:
         """How many Gram matrices the part needs."""
         return self.n_features if self.family.is_entrywise else 1 + len(self.scattered)
-
-
-class Gaps(Protocol):
-    """Scattered missing entries of one block and part; sums over observed entries are whole sums less the gaps."""
-
-    def over_columns(self, table: Array) -> Array:
-        """Sum rows of `table` (n_scattered, P) over each subject's missing columns: (n, P)."""
-        ...
-
-    def over_rows(self, table: Array) -> Array:
-        """Sum rows of `table` (n, P) over each column's missing subjects: (n_scattered, P)."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class SparseGaps:
-    """Few gaps: work grows with their number."""
-
-    missing: sp.csr_array
-    transposed: sp.csr_array
-
-    def over_columns(self, table: Array) -> Array:
-        """See `Gaps`."""
-        result: Array = self.missing @ table
-        return result
-
-    def over_rows(self, table: Array) -> Array:
-        """See `Gaps`."""
-        result: Array = self.transposed @ table
-        return result
-
-
-@dataclass(frozen=True, slots=True)
-class DenseGaps:
-    """Many gaps: matrix products with the mask, a tile of rows at a time so that no second mask is ever whole."""
-
-    missing: NDArray[np.bool_]
-
-    def over_columns(self, table: Array) -> Array:
-        """See `Gaps`."""
-        tiles = range(0, len(self.missing), _TILE_ROWS)
-        return np.concatenate([self.missing[start : start + _TILE_ROWS].astype(np.float64) @ table for start in tiles])
-
-    def over_rows(self, table: Array) -> Array:
-        """See `Gaps`."""
-        total = np.zeros((self.missing.shape[1], table.shape[1]))
-        for start in range(0, len(self.missing), _TILE_ROWS):
-            total += self.missing[start : start + _TILE_ROWS].astype(np.float64).T @ table[start : start + _TILE_ROWS]
-        return total
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,99 +161,6 @@ class Layout:
         return len(self.groups) + len(self.covariates)
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What is known of the rows beside their views, in canonical order: the terms of the model that are not learned.
-
-    Attributes
-    ----------
-    groups
-        Names of the groups; one group of all where the model has none.
-    group_of
-        Number of each row's group (N,).
-    covariates
-        Names of the covariates.
-    values
-        Standardised covariates (N, C).
-    weights
-        How much each row counts (N,), or None.
-    exposures
-        View -> log exposure of each row (N,), for count features.
-    """
-
-    groups: tuple[str, ...]
-    group_of: NDArray[np.intp]
-    covariates: tuple[str, ...]
-    values: Array
-    weights: Array | None
-    exposures: Mapping[str, Array]
-
-    @property
-    def design(self) -> Array:
-        """Known terms of each row (N, F)."""
-        return np.column_stack([np.eye(len(self.groups))[self.group_of], self.values])
-
-
-ALL = "all"
-
-
-def find_known(views: MultiView, preprocessing: Preprocessing, groups: Sequence[str] | None = None) -> Known:
-    """Collect groups, covariates, weights and exposures of a cohort.
-
-    Parameters
-    ----------
-    views
-        The cohort.
-    preprocessing
-        Standardises the covariates.
-    groups
-        Names of the groups of a fitted model; those of the cohort when left out.
-
-    Raises
-    ------
-    DataError
-        A fitted model's groups or covariates are not those of the cohort.
-    """
-    order = canonical_order(views)
-    names = tuple(groups) if groups is not None else _group_names(views)
-    labels = np.full(len(order), ALL) if names == (ALL,) else _require("groups", views.groups).values[order]
-    place = {name: number for number, name in enumerate(names)}
-    unknown = sorted({str(label) for label in labels} - set(names))
-    if unknown:
-        raise DataError(
-            "groups", got=f"unknown to the model ({name_some(unknown)})", expected=f"names among {', '.join(names)}",
-            do="Correct the labels, or fit a model that has these groups.",
-        )  # fmt: skip
-    covariates = preprocessing.covariates
-    values = np.empty((len(order), 0))
-    if covariates:
-        own = _require("covariates", views.covariates)
-        absent = [name for name in covariates if name not in own["covariate"].values]
-        if absent:
-            raise DataError(
-                "covariates", got=f"none named {name_some(absent)}", expected=f"all of {', '.join(covariates)}",
-                do="Pass MultiView.from_frames(..., covariates=...) with these columns.",
-            )  # fmt: skip
-        values = preprocessing.standardise(own.sel(covariate=list(covariates)).values)[order]
-    weights = None if views.weights is None else views.weights.values[order]
-    exposures = {view: views.exposure(view) for view in views.names}
-    logs = {view: np.log(own.values)[order] for view, own in exposures.items() if own is not None}
-    return Known(names, np.array([place[str(label)] for label in labels]), covariates, values, weights, logs)
-
-
-def _group_names(views: MultiView) -> tuple[str, ...]:
-    return (ALL,) if views.groups is None else tuple(sorted({str(name) for name in views.groups.values}))
-
-
-def _require(what: str, given: xr.DataArray | None) -> xr.DataArray:
-    if given is None:
-        raise DataError(
-            what, got="none", expected=f"{what} of the new subjects, as the model was fitted with",
-            do=f"Pass MultiView.from_frames(..., {what}=...).",
-        )  # fmt: skip
-    return given
-
-
 def lay_out(views: MultiView, preprocessing: Preprocessing, known: Known) -> Layout:
     """Arrange a cohort as parts and blocks.
 
@@ -325,17 +180,14 @@ def lay_out(views: MultiView, preprocessing: Preprocessing, known: Known) -> Lay
         exposure = known.exposures.get(view, np.zeros(len(order)))
         for likelihood, columns in _split_view(views, view):
             tables = [_scale(views, preprocessing, view, order[groups[b]], columns) for b in own]
-            part = _describe(view, likelihood, tuple(names[d] for d in columns), tables, [groups[b] for b in own], known)
+            part = _describe(
+                view, likelihood, tuple(names[d] for d in columns), tables, [groups[b] for b in own], known
+            )
             for b, table in zip(own, tables, strict=True):
                 cells[b][len(parts)] = _make_cells(table, part, exposure[groups[b]])
             parts.append(part)
     blocks = tuple(_make_block(rows, own, parts, known) for rows, own in zip(groups, cells, strict=True))
     return Layout(tuple(views.subjects[n] for n in order), tuple(parts), blocks, known.groups, known.covariates)
-
-
-def canonical_order(views: MultiView) -> NDArray[np.intp]:
-    """Positions of the subjects in the order of their names."""
-    return np.argsort(np.asarray(views.subjects), kind="stable")
 
 
 def _split_view(views: MultiView, view: str) -> list[tuple[str, NDArray[np.intp]]]:
@@ -415,9 +267,7 @@ def _find_levels(tables: list[NDArray[np.floating]], largest: Array, n_seen: Arr
     return levels
 
 
-def _make_block(
-    rows: NDArray[np.intp], cells: Mapping[int, Cells], parts: Sequence[Part], known: Known
-) -> Block:
+def _make_block(rows: NDArray[np.intp], cells: Mapping[int, Cells], parts: Sequence[Part], known: Known) -> Block:
     weights = None if known.weights is None else known.weights[rows]
     same_weight = weights is None or bool((weights == weights[0]).all())
     simple = all(own.gaps is None and not parts[number].family.is_entrywise for number, own in cells.items())
@@ -440,14 +290,5 @@ def _make_cells(table: NDArray[np.floating], part: Part, log_exposure: Array) ->
     y[missing] = 0
     # A gaussian column needs no mask: its bound is linear in y, and a missing y of 0 adds nothing to it.
     observed = np.empty((0, 0)) if part.likelihood == "gaussian" else (~missing).astype(np.float64)
-    gaps = None if part.family.is_entrywise else _find_gaps(missing[:, part.scattered])
+    gaps = None if part.family.is_entrywise else find_gaps(missing[:, part.scattered])
     return Cells(Values(y, observed, log_exposure, part.levels), gaps)
-
-
-def _find_gaps(missing: NDArray[np.bool_]) -> Gaps | None:
-    if not missing.any():
-        return None
-    if missing.mean() >= _SPARSE_BELOW:
-        return DenseGaps(missing)
-    matrix = sp.csr_array(missing.astype(np.float64))
-    return SparseGaps(matrix, matrix.T.tocsr())

@@ -1,4 +1,4 @@
-"""q of what stands above the loadings of a view, under each prior: what it gives each loading, and what it adds to the bound."""
+"""q of what stands above a view's loadings, prior by prior: what it gives each loading, what it adds to the bound."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -42,7 +42,7 @@ class ViewState(Protocol):
 
         Returns
         -------
-        The new state, and E[log p(w, s)] less active (log 2 pi) / 2 ... less the KL of what stands above.
+        The new state, and E[log p(w, s)] plus active (log 2 pi) / 2, less the KL of what stands above.
         """
         ...
 
@@ -183,7 +183,7 @@ class NormalState:
         """See `ViewState`."""
         return self, float(active.sum() * np.log(self.value) - self.value * square.sum()) / 2
 
-    def rescale(self, scale: Array) -> "NormalState":
+    def rescale(self, scale: Array) -> "NormalState":  # noqa: ARG002
         """See `ViewState`; the prior stays, which is why such views are not rescaled."""
         return self
 
@@ -224,7 +224,7 @@ class LaplaceState:
         """See `ViewState`."""
         return np.empty(0)
 
-    def update(self, square: Array, active: Array) -> tuple["LaplaceState", float]:
+    def update(self, square: Array, active: Array) -> tuple["LaplaceState", float]:  # noqa: ARG002
         """See `ViewState`."""
         xi = np.sqrt(square)
         total = xi.sum(axis=0)
@@ -253,7 +253,7 @@ class LaplaceState:
 class HorseshoeState:
     """alpha as under ARD; 1 / l^2 ~ Gamma(1, local_rate) and 1 / nu ~ Gamma(1, mixing_rate), each (D, K).
 
-    A half-Cauchy l is l^2 | nu ~ InvGamma(1/2, 1/nu), nu ~ InvGamma(1/2, 1) (Makalic and Schmidt 2016, IEEE SPL 23:179).
+    A half-Cauchy l is l^2 | nu ~ InvGamma(1/2, 1/nu), nu ~ InvGamma(1/2, 1) (Makalic and Schmidt 2016, SPL 23:179).
     """
 
     ard: ArdState
@@ -334,7 +334,7 @@ def follow_dense(prior: Prior, dense: ViewState, square: Array) -> ViewState:
 
 
 def scale_weights(states: Sequence[ViewState]) -> tuple[float, Array] | None:
-    """What the priors say of z_k -> c_k z_k, w_k -> w_k / c_k: the bound gains shape log c - rate (c^2 - 1) / 2 from them.
+    """Say what the priors gain by z_k -> c_k z_k, w_k -> w_k / c_k: shape log c - rate (c^2 - 1) / 2.
 
     Returns
     -------

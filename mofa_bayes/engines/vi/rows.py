@@ -128,9 +128,7 @@ def bound_entries(
     return found
 
 
-def _bound_part(
-    block: Block, part: Part, cells: Cells, known: PartGlobals, terms: Array, pairs: Array
-) -> Local:
+def _bound_part(block: Block, part: Part, cells: Cells, known: PartGlobals, terms: Array, pairs: Array) -> Local:
     tau = known.kappa_weight[block.group] if part.family.has_noise else known.square_weight[block.group]
     if part.likelihood == "gaussian":
         return part.family.local(cells.values, np.empty(0), np.empty(0), tau, known.nuisance)
@@ -140,8 +138,9 @@ def _bound_part(
     offset = cells.values.log_exposure[:, None]
     local = part.family.local(cells.values, *_shift(eta, second, offset), tau, known.nuisance)
     # In terms of eta: kappa (eta + o) - omega (eta + o)^2 / 2.
-    constant = local.constant + np.sum(local.kappa * offset - local.omega * offset**2 / 2, axis=1)
-    return Local(local.kappa - local.omega * offset, local.omega, constant, local.squares)
+    omega = cells.values.observed if local.omega is None else local.omega
+    constant = local.constant + np.sum(local.kappa * offset - omega * offset**2 / 2, axis=1)
+    return Local(local.kappa - omega * offset, local.omega, constant, local.squares)
 
 
 def _predict(part: Part, known: PartGlobals, terms: Array, pairs: Array) -> tuple[Array, Array]:

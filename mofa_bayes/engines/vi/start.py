@@ -15,7 +15,8 @@ def start_factors(layout: Layout, n_factors: int, rng: np.random.Generator) -> A
     """Find K orthogonal scores of unit variance by a randomised range finder (Halko et al. 2011, SIAM Rev 53:217).
 
     Missing entries count as their feature's mean, or near it. Views are scaled to unit total variance, so that a wide
-    view does not take every factor; columns are centred by group, and counts enter as log(1 + y / exposure). Directions past the data's rank are filled with standard normal numbers.
+    view does not take every factor; columns are centred by group, and counts enter as log(1 + y / exposure). Directions
+    past the data's rank are filled with standard normal numbers.
 
     Returns
     -------
@@ -78,7 +79,7 @@ def _n_seen(part: Part, block: Block, number: int) -> Array | float:
     if part.likelihood != "gaussian":
         result: Array = cells.values.observed.sum(axis=0)
         return result
-    count = np.full(part.n_features, float(block.n_rows))
+    count: Array = np.full(part.n_features, float(block.n_rows))
     if cells.gaps is not None:
         count[part.scattered] -= cells.gaps.over_rows(np.ones((block.n_rows, 1)))[:, 0]
     return count
@@ -93,7 +94,7 @@ def _real(part: Part, cells: Cells) -> NDArray[np.floating]:
 
 
 def _times_gram(layout: Layout, centers: list[Array], weights: list[float], basis: Array) -> Array:
-    """sum over parts of weight Y Y' basis, Y centred, without forming a centred copy."""
+    """Sum over parts of weight Y Y' basis, Y centred, without forming a centred copy."""
     result = np.zeros_like(basis)
     for number, (part, center, weight) in enumerate(zip(layout.parts, centers, weights, strict=True)):
         inner = np.zeros((part.n_features, basis.shape[1]))

@@ -107,7 +107,7 @@ class Values:
     """
 
     y: NDArray[np.floating]
-    observed: NDArray[np.floating]
+    observed: Array
     log_exposure: Array
     levels: Array
 

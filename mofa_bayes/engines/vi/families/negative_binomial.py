@@ -43,9 +43,6 @@ class NegativeBinomial(Plain):
         y = values.y.astype(np.float64)
         xi = np.sqrt(np.maximum(second, 0.0))
         result: Array = values.observed * (
-            gammaln(y + nuisance)
-            - gammaln(nuisance)
-            + (y - nuisance) / 2 * eta
-            - (y + nuisance) * log_two_cosh(xi / 2)
+            gammaln(y + nuisance) - gammaln(nuisance) + (y - nuisance) / 2 * eta - (y + nuisance) * log_two_cosh(xi / 2)
         )
         return result

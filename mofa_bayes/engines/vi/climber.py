@@ -1,0 +1,271 @@
+"""The climber: one ascent's state and its moves, phase by phase."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import reduce
+
+import numpy as np
+
+from mofa_bayes.engines.vi.checkpoint import Checkpoint, fill
+from mofa_bayes.engines.vi.expand import best_rotation, best_scale, can_rotate, rotate
+from mofa_bayes.engines.vi.globals import (
+    dense_priors,
+    first_globals,
+    follow,
+    priors_of,
+    update_globals,
+)
+from mofa_bayes.engines.vi.kernels import Array
+from mofa_bayes.engines.vi.layout import Block, Layout
+from mofa_bayes.engines.vi.rows import (
+    Rows,
+    Sums,
+    add,
+    bound_entries,
+    collect_sums,
+    infer_rows,
+    score_nuisance,
+)
+from mofa_bayes.engines.vi.settings import Ascent
+from mofa_bayes.engines.vi.start import as_rows
+from mofa_bayes.engines.vi.variance import explained_by_factor
+from mofa_bayes.engines.vi.varimax import varimax
+from mofa_bayes.spec import FactorModel
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[int, float], object]
+_PATIENCE = 3
+_DENSE_PASSES = 20
+_NUISANCE_EVERY = 5
+
+
+def map_sum(
+    function: Callable[[Block, Rows], tuple[Rows, Sums]],
+    blocks: Sequence[Block],
+    rows: Sequence[Rows],
+    mapper: Callable[..., list[tuple[Rows, Sums]]],
+) -> tuple[list[Rows], Sums]:
+    """Apply `function` to every block and add up the sums, always in the same order."""
+    results = mapper(lambda b: function(blocks[b], rows[b]), range(len(blocks)))
+    return [own for own, _ in results], reduce(add, (sums for _, sums in results))
+
+
+class Climber:
+    """The state of one ascent, so that an interrupt finds it whole: each step assigns rows, globals and bound last.
+
+    An ascent goes through phases: `start`, `dense` (the model that every other starts from), `own` (the model asked
+    for) and `trimmed` (after factors were dropped).
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        spec: FactorModel,
+        settings: Ascent,
+        progress: Progress | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
+        self.layout, self.spec, self.settings = layout, spec, settings
+        self.progress, self.checkpoint = progress, checkpoint
+        self.own_priors = priors_of(spec, layout)
+        self.priors = dense_priors(self.own_priors)
+        self.globals = first_globals(layout, spec, self.priors)
+        self.rows: list[Rows] = []
+        self.bounds: list[float] = []
+        self.counts: list[int] = []
+        self.phase, self.n_passes, self.in_phase, self.settled = "start", 0, 0, 0
+        self.map: Callable[..., list[tuple[Rows, Sums]]] = lambda function, items: [function(item) for item in items]
+        self.stopped = False
+        self.start = self.written = time.perf_counter()
+        self.steps = {
+            number: np.full(part.n_features, 0.5)
+            for number, part in enumerate(layout.parts)
+            if part.family.has_nuisance
+        }
+
+    def run(self, scores: Array) -> bool:
+        """Climb from some scores, or from where a checkpoint was written; say whether the bound settled."""
+        self._resume()
+        if self.phase == "start":
+            self._take_scores(scores)
+            self._enter("own" if self.own_priors == self.priors else "dense")
+        if self.phase == "dense":
+            self._climb(_DENSE_PASSES)
+            if self.stopped:
+                return False
+            self._leave_dense()
+            self._enter("own")
+        converged = self._climb(self.settings.max_iterations)
+        if converged and self.phase == "own" and self._drop_factors():
+            self._enter("trimmed")
+            converged = self._climb(self.settings.max_iterations)
+        return converged
+
+    def _enter(self, phase: str) -> None:
+        self.phase, self.in_phase, self.settled = phase, 0, 0
+
+    def _leave_dense(self) -> None:
+        if can_rotate(self.priors, self.globals):
+            self._turn(self._sparsest_rotation())
+        self._make_positive()
+        self.globals = follow(self.globals, self.layout, self.own_priors)
+        self.priors = self.own_priors
+        self.bounds, self.counts = [], []
+
+    def _state(self) -> dict[str, object]:
+        return {
+            "globals": self.globals,
+            "rows": self.rows,
+            "bounds": np.asarray(self.bounds),
+            "counts": np.asarray(self.counts),
+            "phase": self.phase,
+            "n_passes": self.n_passes,
+            "in_phase": self.in_phase,
+            "settled": self.settled,
+            "steps": self.steps,
+        }
+
+    def _resume(self) -> None:
+        arrays = None if self.checkpoint is None else self.checkpoint.read()
+        if arrays is None:
+            return
+        self.phase = str(arrays["/phase"])
+        if self.phase != "dense":
+            self.priors = self.own_priors
+            dense = first_globals(self.layout, self.spec, dense_priors(self.own_priors))
+            self.globals = follow(dense, self.layout, self.own_priors)
+        count = arrays["/globals/parts/0/inclusion"].shape[1]
+        self.globals = fill(self.globals.keep(np.arange(count)), arrays, "/globals")
+        nothing = Rows(np.empty(0), np.empty(0))
+        self.rows = fill([nothing] * len(self.layout.blocks), arrays, "/rows")
+        self.bounds, self.counts = arrays["/bounds"].tolist(), arrays["/counts"].tolist()
+        self.n_passes, self.in_phase = int(arrays["/n_passes"]), int(arrays["/in_phase"])
+        self.settled, self.steps = int(arrays["/settled"]), fill(self.steps, arrays, "/steps")
+
+    def _write(self) -> None:
+        now = time.perf_counter()
+        if self.checkpoint is not None and now - self.written >= self.checkpoint.seconds:
+            self.checkpoint.write(self._state())
+            self.written = now
+
+    def _take_scores(self, scores: Array) -> None:
+        """Fit the globals to given scores, as if they were the factors."""
+        known = self.globals.summarise(self.layout)
+
+        def sums_of(block: Block, rows: Rows) -> tuple[Rows, Sums]:
+            full = rows if block.is_uniform else Rows(rows.mean, np.repeat(rows.covariance, block.n_rows, axis=0))
+            nothing = Rows(np.zeros_like(full.mean), full.covariance)
+            locals_ = bound_entries(block, self.layout.parts, known, nothing)
+            return full, collect_sums(block, self.layout.parts, full, locals_, 0.0)
+
+        given = [as_rows(scores[block.rows]) for block in self.layout.blocks]
+        self.rows, sums = map_sum(sums_of, self.layout.blocks, given, self.map)
+        self.globals, _ = update_globals(self.layout, self.spec, self.priors, self.globals, sums)
+
+    def _climb(self, max_iterations: int) -> bool:
+        patience = max(_PATIENCE, _NUISANCE_EVERY + 1 if self.steps else 0)
+        while self.in_phase < max_iterations:
+            if self.steps and self.in_phase % _NUISANCE_EVERY == 0:
+                self._search_nuisance()
+            sums = self._step()
+            self.in_phase += 1
+            if self.in_phase > 1:
+                rise = self.bounds[-1] - self.bounds[-2]
+                self.settled = self.settled + 1 if abs(rise) < self.settings.tolerance * abs(self.bounds[-1]) else 0
+                if self.settled >= patience:
+                    return True
+            if self.stopped:
+                return False
+            if self.settings.expand:
+                self._expand(sums)
+            self._write()
+        return False
+
+    def _step(self) -> Sums:
+        known = self.globals.summarise(self.layout)
+        parts = self.layout.parts
+
+        def update(block: Block, before: Rows) -> tuple[Rows, Sums]:
+            locals_ = bound_entries(block, parts, known, before)
+            rows, entropy = infer_rows(block, parts, known, locals_, self.globals.factor_precision(block.group))
+            return rows, collect_sums(block, parts, rows, locals_, entropy)
+
+        rows, sums = map_sum(update, self.layout.blocks, self.rows, self.map)
+        globals_, bound = update_globals(self.layout, self.spec, self.priors, self.globals, sums)
+        self.rows, self.globals = rows, globals_
+        self.bounds.append(bound)
+        self.counts.append(globals_.n_factors)
+        self.n_passes += 1
+        told = self.progress is not None and self.progress(self.n_passes, bound) is True
+        self.stopped = told or time.perf_counter() - self.start > self.settings.max_seconds
+        return sums
+
+    def _search_nuisance(self) -> None:
+        """Move each feature's own parameter up or down by its step where that raises the bound; else halve the step."""
+        known = self.globals.summarise(self.layout)
+        candidates = {
+            number: self.globals.parts[number].nuisance * np.exp(np.array([[-1.0], [0.0], [1.0]]) * step)
+            for number, step in self.steps.items()
+        }
+        results = [
+            score_nuisance(block, self.layout.parts, known, rows, candidates)
+            for block, rows in zip(self.layout.blocks, self.rows, strict=True)
+        ]
+        parts = list(self.globals.parts)
+        for number, values in candidates.items():
+            scores = sum((own[number] for own in results if number in own), np.zeros_like(values))
+            best = np.where(scores.max(axis=0) > scores[1], scores.argmax(axis=0), 1)
+            parts[number] = replace(parts[number], nuisance=values[best, np.arange(values.shape[1])])
+            self.steps[number] = np.where(best == 1, self.steps[number] / 2, np.minimum(self.steps[number] * 1.5, 1.0))
+        self.globals = replace(self.globals, parts=tuple(parts))
+
+    def _expand(self, sums: Sums) -> None:
+        if can_rotate(self.priors, self.globals):
+            turn = best_rotation(self.layout, self.globals, sums)
+            if turn is not None:
+                self._turn(turn)
+            return
+        scale = best_scale(self.globals, sums, len(self.layout.subjects))
+        if scale is not None:
+            self.globals = self.globals.rescale(scale)
+            self.rows = [rows.transform(np.diag(scale)) for rows in self.rows]
+
+    def _turn(self, turn: Array) -> None:
+        self.globals = rotate(self.layout, self.globals, turn)
+        self.rows = [rows.transform(np.linalg.inv(turn).T) for rows in self.rows]
+
+    def _sparsest_rotation(self) -> Array:
+        """Where several factors are shared by the same views, a dense model leaves their rotation open."""
+        pairs = list(zip(self.layout.parts, self.globals.parts, strict=True))
+        size = self.globals.n_factors
+        views = (np.concatenate([s.mean[:, :size] for p, s in pairs if p.view == view]) for view in self.layout.views)
+        return varimax(list(views))
+
+    def _make_positive(self) -> None:
+        """Turn each factor so that its loadings in views that admit no negative ones are positive in sum."""
+        positive = [s for p, s in zip(self.layout.parts, self.globals.parts, strict=True) if self._is_positive(p.view)]
+        if positive:
+            size = self.globals.n_factors
+            sign = np.sign(sum((state.mean[:, :size] ** 3).sum(axis=0) for state in positive))
+            sign = np.where(sign == 0, 1.0, sign)
+            self.globals = self.globals.rescale(sign)
+            self.rows = [rows.transform(np.diag(sign)) for rows in self.rows]
+
+    def _is_positive(self, view: str) -> bool:
+        return self.own_priors[view].positive
+
+    def _drop_factors(self) -> bool:
+        explained = explained_by_factor(self.layout, self.globals).max(axis=0)
+        kept = np.flatnonzero(explained >= self.spec.min_variance)
+        if len(kept) == self.globals.n_factors:
+            return False
+        if len(kept) == 0:
+            logger.warning("no factor explains %g of any view; the strongest is kept", self.spec.min_variance)
+            kept = explained.argmax(keepdims=True)
+        logger.info("dropped %d factors that explain nothing", self.globals.n_factors - len(kept))
+        self.globals = self.globals.keep(kept)
+        self.rows = [rows.keep(kept) for rows in self.rows]
+        return True

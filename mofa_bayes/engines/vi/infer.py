@@ -1,0 +1,31 @@
+"""q(z) of new rows under fixed globals."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from mofa_bayes.engines.vi.kernels import Array, pack
+from mofa_bayes.engines.vi.layout import Layout
+from mofa_bayes.engines.vi.rows import PartGlobals, Rows, bound_entries, infer_rows
+
+_MAX_INNER = 500
+_INNER_TOLERANCE = 1e-8
+
+
+def infer_given_globals(
+    layout: Layout, known: Mapping[int, PartGlobals], precision: Callable[[int], Array]
+) -> tuple[Rows, ...]:
+    """Infer the rows of a layout under fixed globals, each block until its q(z) settles (at once when gaussian)."""
+    found = []
+    for block in layout.blocks:
+        prior = precision(block.group)
+        rows = Rows(np.zeros((block.n_rows, len(prior))), pack(np.diag(1 / prior))[None])
+        for _ in range(_MAX_INNER):
+            before = rows
+            locals_ = bound_entries(block, layout.parts, known, before)
+            rows, _ = infer_rows(block, layout.parts, known, locals_, prior)
+            is_exact = all(layout.parts[number].likelihood == "gaussian" for number in block.cells)
+            if is_exact or np.abs(rows.mean - before.mean).max() < _INNER_TOLERANCE:
+                break
+        found.append(rows)
+    return tuple(found)

@@ -1,0 +1,74 @@
+"""Ascent: how long and how hard the vi engine climbs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from mofa_bayes.errors import SpecError
+
+_MODES = {"fast": 1e-6, "medium": 1e-7, "slow": 1e-8}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ascent:
+    """How long and how hard to climb.
+
+    Parameters
+    ----------
+    max_iterations
+        Passes over the data at most.
+    mode
+        Stop when the bound rises by less than this share of itself three times in a row: `fast` 1e-6, `medium` 1e-7,
+        `slow` 1e-8, or a number. MOFA's modes of the same names stop at 5e-6, 5e-7 and 5e-8 of the first bound over
+        five iterations.
+    max_seconds
+        Stop after this many seconds with what has been reached.
+    n_threads
+        Threads over blocks of rows; the answer does not depend on it. None takes the machine's cores, 4 at most.
+    n_starts
+        Ascents from different starts, of which the highest is kept; `post.starts` says how far they agree.
+    checkpoint
+        File to write the state to now and then, and to go on from when it is there; the result is the same as without
+        a break. It holds factors of patients. Further starts get files of their own beside it.
+    checkpoint_seconds
+        Least time between two writings.
+    expand
+        Use parameter expansion. Off only to measure what it brings.
+    """
+
+    max_iterations: int = 2000
+    mode: Literal["fast", "medium", "slow"] | float = "medium"
+    max_seconds: float = float("inf")
+    n_threads: int | None = None
+    n_starts: int = 1
+    checkpoint: str | Path | None = None
+    checkpoint_seconds: float = 60.0
+    expand: bool = True
+
+    def __post_init__(self) -> None:
+        counts = {"max_iterations": self.max_iterations, "n_starts": self.n_starts}
+        counts |= {} if self.n_threads is None else {"n_threads": self.n_threads}
+        for name, value in counts.items():
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise SpecError(name, got=repr(value), expected="a whole number from 1 up", do="Correct it.")
+        is_number = isinstance(self.mode, int | float) and not isinstance(self.mode, bool) and 0 < self.mode < 1
+        if self.mode not in _MODES and not is_number:
+            raise SpecError(
+                "mode",
+                got=repr(self.mode),
+                expected=f"one of {', '.join(_MODES)} or a number in (0, 1)",
+                do="Choose one.",
+            )
+        for name, seconds, least in (
+            ("max_seconds", self.max_seconds, 1e-9),
+            ("checkpoint_seconds", self.checkpoint_seconds, 0.0),
+        ):
+            if not isinstance(seconds, int | float) or not seconds >= least:
+                raise SpecError(name, got=repr(seconds), expected="a number of seconds", do="Correct it.")
+        if self.checkpoint is not None and not isinstance(self.checkpoint, str | Path):
+            raise SpecError("checkpoint", got=repr(self.checkpoint), expected="a path, or None", do="Name a file.")
+
+    @property
+    def tolerance(self) -> float:
+        """Smallest rise of the bound, as a share of itself, that counts."""
+        return _MODES[self.mode] if isinstance(self.mode, str) else float(self.mode)
