@@ -50,7 +50,7 @@ def observe(likelihood: str, view: str, views: MultiView, spec: FactorModel, cel
         case "negative_binomial":
             r, place = _draw_own(likelihood, view, views, "dispersion")
             alpha = r[place[cells.columns]]
-            pm.NegativeBinomial(name, mu=alpha * cells.exposure * pm.math.exp(cells.eta), alpha=alpha, observed=counts)
+            pm.NegativeBinomial(name, mu=cells.exposure * pm.math.exp(cells.eta), alpha=alpha, observed=counts)
         case _:
             raise FitError(
                 f"likelihood of view {view!r}",

@@ -10,10 +10,10 @@ from scipy.stats import truncnorm
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import Preprocessing
 from mofa_bayes.engines.vi.ascend import Fitted
-from mofa_bayes.engines.vi.globals import PartState
 from mofa_bayes.engines.vi.kernels import Array, pack, unpack
 from mofa_bayes.engines.vi.known import ALL
 from mofa_bayes.engines.vi.layout import Layout, Part
+from mofa_bayes.engines.vi.part_state import PartState
 from mofa_bayes.engines.vi.rows import Rows
 from mofa_bayes.engines.vi.starts import Starts
 from mofa_bayes.engines.vi.variance import explained_by_factor, latent_variance
@@ -214,11 +214,12 @@ def _draw_terms(
 ) -> tuple[Array, np.ndarray]:
     """Draw loadings and coefficients (n_draws, features, J) of some features, and s."""
     mean = state.mean[chunk]
-    noise = rng.standard_normal((n_draws, *mean.shape))
     if not state.is_elementwise:
-        root = np.linalg.cholesky(unpack(state.spread[chunk], mean.shape[1]))
+        root = state.root(chunk)
+        noise = rng.standard_normal((n_draws, len(mean), root.shape[2]))
         everything = np.ones((len(mean), state.n_factors), dtype=np.bool_)
         return mean + np.einsum("dkl,sdl->sdk", root, noise, optimize=True), everything
+    noise = rng.standard_normal((n_draws, *mean.shape))
     included = rng.random((n_draws, *state.inclusion[chunk].shape)) < state.inclusion[chunk]
     terms = mean + np.sqrt(state.spread[chunk]) * noise
     location, scale = state.slab_mean[chunk], np.sqrt(state.slab_variance[chunk])
@@ -246,7 +247,7 @@ def _summarise_view(view: str, pieces: list[tuple[Part, PartState]], views: Mult
     for part, state in pieces:
         columns = _positions(view, part, views)
         mean[columns], inclusion[columns], nuisance[columns] = state.mean, state.inclusion, state.nuisance
-        spread[columns] = state.spread if elementwise else unpack(state.spread, n_terms)
+        spread[columns] = state.spread if elementwise else state.covariance()
         curvature[columns] = part.curvature
         latent[columns] = latent_variance(part.likelihood, part.mean, state.nuisance)
         if part.family.has_noise:
@@ -285,6 +286,7 @@ def part_state(moments: xr.Dataset, view: str, part: Part) -> tuple[PartState, P
     state = PartState(
         mean,
         np.ascontiguousarray(spread),
+        np.empty((0, 0)),
         per_factor,
         per_factor,
         np.ones_like(per_factor),

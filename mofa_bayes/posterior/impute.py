@@ -165,9 +165,9 @@ class _ViewDraws:
             rate = self.exposure[n] * np.logaddexp(0.0, eta)
             return rate, rng.poisson(rate)
         if likelihood == "negative_binomial":
-            odds = self.exposure[n] * np.exp(np.minimum(eta, 30.0))
+            expected = self.exposure[n] * np.exp(np.minimum(eta, 30.0))
             r = np.broadcast_to(self.nuisance[d], eta.shape)
-            return r * odds, rng.poisson(rng.gamma(r) * odds)
+            return expected, rng.poisson(rng.gamma(r) / r * expected)
         cuts = self.levels[d] * self.nuisance[d, None]
         below = ndtr(cuts[None, :, 1:] - eta[:, :, None])
         mass = np.diff(np.concatenate([np.zeros((*eta.shape, 1)), below], axis=2), axis=2)

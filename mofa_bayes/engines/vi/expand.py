@@ -11,8 +11,8 @@ from dataclasses import replace
 import numpy as np
 from scipy.optimize import minimize
 
-from mofa_bayes.engines.vi.globals import Globals, PartState
-from mofa_bayes.engines.vi.kernels import Array, diagonal_of, pack, unpack
+from mofa_bayes.engines.vi.globals import Globals
+from mofa_bayes.engines.vi.kernels import Array, diagonal_of, unpack
 from mofa_bayes.engines.vi.layout import Layout
 from mofa_bayes.engines.vi.priors import ArdState, scale_weights
 from mofa_bayes.engines.vi.rows import Sums
@@ -89,20 +89,12 @@ def best_rotation(layout: Layout, globals_: Globals, sums: Sums) -> Array | None
 
 def rotate(layout: Layout, globals_: Globals, turn: Array) -> Globals:
     """Apply w -> w A to a dense model, and set each alpha to its optimum."""
-    size = globals_.n_factors
-    n_terms = size + layout.n_known
-    full = np.eye(n_terms)
-    full[:size, :size] = turn
-    parts: list[PartState] = []
-    square = {view: np.zeros(size) for view in globals_.views}
-    for part, state in zip(layout.parts, globals_.parts, strict=True):
-        mean = state.mean @ full
-        spread = pack(full.T @ unpack(state.spread, n_terms) @ full)
-        variance = spread[:, diagonal_of(n_terms)[:size]]
-        square[part.view] += (mean[:, :size] ** 2 + variance).sum(axis=0)
-        parts.append(replace(state, mean=mean, spread=spread, slab_mean=mean[:, :size], slab_variance=variance))
+    parts = tuple(state.rotate(turn) for state in globals_.parts)
+    square = {view: np.zeros(globals_.n_factors) for view in globals_.views}
+    for part, state in zip(layout.parts, parts, strict=True):
+        square[part.view] += (state.slab_mean**2 + state.slab_variance).sum(axis=0)
     views = {
         view: replace(own, rate=own.prior.rate + square[view] / 2) if isinstance(own, ArdState) else own
         for view, own in globals_.views.items()
     }
-    return replace(globals_, parts=tuple(parts), views=views)
+    return replace(globals_, parts=parts, views=views)

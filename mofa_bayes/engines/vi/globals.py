@@ -6,126 +6,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import digamma
 
-from mofa_bayes.engines.vi.kernels import (
-    Array,
-    Index,
-    diagonal_of,
-    pack,
-    packed_positions,
-    quadratics,
-    second_moments,
-    second_moments_diagonal,
-    sweep_dense,
-    sweep_elements,
-)
+from mofa_bayes.engines.vi.kernels import Array, Index, diagonal_of
 from mofa_bayes.engines.vi.layout import Layout, Part
+from mofa_bayes.engines.vi.loadings import is_together, quadratic_forms, update_loadings
+from mofa_bayes.engines.vi.part_state import PartState
 from mofa_bayes.engines.vi.priors import ArdState, ViewState, first_state, follow_dense, gamma_kl
 from mofa_bayes.engines.vi.rows import PartGlobals, PartSums, Sums
-from mofa_bayes.spec import ARD, ARDFactors, FactorModel, Gamma, Prior, SpikeSlab
+from mofa_bayes.spec import ARD, ARDFactors, FactorModel, Gamma, Prior
 
 _LOG_2PI = float(np.log(2 * np.pi))
-
-
-@dataclass(frozen=True, slots=True)
-class PartState:
-    """q of one part.
-
-    Attributes
-    ----------
-    mean
-        E[w~], loadings and (last) coefficients of the known terms, (D, J).
-    spread
-        Var[w~] (D, J) where loadings are updated one by one, packed covariance (D, P) where they are updated together.
-    slab_mean, slab_variance, inclusion
-        Location and scale of q(w | s = 1), and q(s = 1), each (D, K). Updated together: inclusion is 1 and the moments
-        repeat the mean's.
-    noise_shape, noise_rate
-        q(tau) = Gamma per group and feature, (G, D); empty for families without noise.
-    nuisance
-        The features' own parameters (D,).
-    """
-
-    mean: Array
-    spread: Array
-    slab_mean: Array
-    slab_variance: Array
-    inclusion: Array
-    noise_shape: Array
-    noise_rate: Array
-    nuisance: Array
-
-    @property
-    def n_factors(self) -> int:
-        """Number of factors."""
-        return int(self.slab_mean.shape[1])
-
-    @property
-    def is_elementwise(self) -> bool:
-        """Whether the loadings of a feature are independent, with variances in `spread`."""
-        return self.spread.shape == self.mean.shape
-
-    @property
-    def tau(self) -> Array:
-        """E[tau] (G, D), for families with noise."""
-        return self.noise_shape / self.noise_rate
-
-    def pairs(self, features: Index | slice = slice(None)) -> Array:
-        """Packed E[w~ w~'] of some features, (., P)."""
-        moments = second_moments_diagonal if self.is_elementwise else second_moments
-        result: Array = moments(self.mean[features], self.spread[features])
-        return result
-
-    def pairs_total(self, weights: Array) -> Array:
-        """sum_d weights_d E[w~_d w~_d'], packed (P,), without a D x P table."""
-        own = weights @ self.spread
-        spread = pack(np.diag(own)) if self.is_elementwise else own
-        result: Array = pack((self.mean * weights[:, None]).T @ self.mean) + spread
-        return result
-
-    def square_weight(self, part: Part) -> Array:
-        """Return what multiplies the square of each column beside omega, per group (G, D)."""
-        return self.tau if part.family.has_noise else np.broadcast_to(part.curvature, part.n_observed.shape)
-
-    def kappa_weight(self, part: Part) -> Array:
-        """Return what multiplies kappa of each column, per group (G, D)."""
-        return self.tau if part.family.has_noise else np.ones_like(part.n_observed)
-
-    def summarise(self, part: Part) -> PartGlobals:
-        """Reduce to what rows need to know."""
-        square = self.square_weight(part)
-        if part.family.is_entrywise:
-            pairs, total = self.pairs(), np.empty((0, 0))
-        else:
-            pairs, total = self.pairs(part.scattered), np.stack([self.pairs_total(own) for own in square])
-        return PartGlobals(self.mean, pairs, total, self.kappa_weight(part), square, self.nuisance)
-
-    def keep(self, factors: Index) -> "PartState":
-        """Keep some factors, in the order given."""
-        n_known = self.mean.shape[1] - self.n_factors
-        terms = np.append(factors, self.n_factors + np.arange(n_known))
-        spread = self.spread[:, terms if self.is_elementwise else packed_positions(terms)]
-        per_factor = (self.slab_mean, self.slab_variance, self.inclusion)
-        slab_mean, slab_variance, inclusion = (np.ascontiguousarray(own[:, factors]) for own in per_factor)
-        return replace(
-            self,
-            mean=np.ascontiguousarray(self.mean[:, terms]),
-            spread=np.ascontiguousarray(spread),
-            slab_mean=slab_mean,
-            slab_variance=slab_variance,
-            inclusion=inclusion,
-        )
-
-    def rescale(self, scale: Array) -> "PartState":
-        """Divide loadings of factor k by scale[k]."""
-        inverse = np.concatenate([1 / scale, np.ones(self.mean.shape[1] - self.n_factors)])
-        spread = inverse**2 if self.is_elementwise else pack(np.outer(inverse, inverse))
-        return replace(
-            self,
-            mean=self.mean * inverse,
-            spread=self.spread * spread,
-            slab_mean=self.slab_mean / scale,
-            slab_variance=self.slab_variance / scale**2,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,11 +62,6 @@ def dense_priors(priors: Mapping[str, Prior]) -> dict[str, Prior]:
     return {view: ARD(precision=getattr(prior, "precision", Gamma())) for view, prior in priors.items()}
 
 
-def is_together(prior: Prior) -> bool:
-    """Whether a feature's loadings are updated together: a dense prior that admits either sign."""
-    return not isinstance(prior, SpikeSlab) and not prior.positive
-
-
 def first_globals(layout: Layout, spec: FactorModel, priors: Mapping[str, Prior]) -> Globals:
     """Globals before anything is known: loadings 0, unit precisions, noise as large as each feature's own variance."""
     parts = tuple(_first_part(layout, part, spec.n_factors, priors[part.view]) for part in layout.parts)
@@ -200,7 +84,8 @@ def _first_part(layout: Layout, part: Part, n_factors: int, prior: Prior) -> Par
         shape = np.maximum(part.n_observed, 1.0)
         rate = np.maximum(part.sum_squares, 1e-12 * shape)
     nuisance = part.family.start_nuisance(part.mean, part.variance)
-    return PartState(mean, spread, nothing, nothing, everything, shape, rate, nuisance)
+    no_basis = np.empty((0, 0))
+    return PartState(mean, spread, no_basis, nothing, nothing, everything, shape, rate, nuisance)
 
 
 def follow(globals_: Globals, layout: Layout, priors: Mapping[str, Prior]) -> Globals:
@@ -210,14 +95,16 @@ def follow(globals_: Globals, layout: Layout, priors: Mapping[str, Prior]) -> Gl
     n_factors = globals_.n_factors
     for part, state in zip(layout.parts, globals_.parts, strict=True):
         prior = priors[part.view]
-        variances = state.spread[:, diagonal_of(state.mean.shape[1])]
+        variances = state.variances()
         mean = state.mean
         if prior.positive:
             mean = mean.copy()
             mean[:, :n_factors] = np.maximum(mean[:, :n_factors], 0.0)
-        spread = state.spread if is_together(prior) else np.ascontiguousarray(variances)
+        same = is_together(prior)
+        spread = state.spread if same else np.ascontiguousarray(variances)
+        basis = state.basis if same else np.empty((0, 0))
         squares[part.view].append(mean[:, :n_factors] ** 2 + variances[:, :n_factors])
-        parts.append(replace(state, mean=mean, spread=spread))
+        parts.append(replace(state, mean=mean, spread=spread, basis=basis))
     views = {
         view: follow_dense(priors[view], own, np.concatenate(squares[view])) for view, own in globals_.views.items()
     }
@@ -241,7 +128,7 @@ def update_globals(
             rows = slice(start, stop) if len(own.precision) > 1 else slice(0, 1)
             precisions = own.precision[rows], own.log_precision[rows], own.log_odds
             by_group = _by_group(layout, number, sums)
-            state, square, gained = _update_loadings(
+            state, square, gained = update_loadings(
                 part, globals_.parts[number], priors[view], precisions, by_group, known_precision
             )
             state, likelihood = _update_noise(part, state, by_group, spec.noise)
@@ -274,41 +161,12 @@ def _by_group(layout: Layout, number: int, sums: Sums) -> PartSums:
     )
 
 
-def _update_loadings(
-    part: Part,
-    state: PartState,
-    prior: Prior,
-    precisions: tuple[Array, Array, Array],
-    sums: PartSums,
-    known_precision: float,
-) -> tuple[PartState, Array, float]:
-    """Update loadings and coefficients; return the part, E[w^2] (D, K) and the entropy gained (see the kernels)."""
-    precision, log_precision, log_odds = precisions
-    weights = state.kappa_weight(part), np.ascontiguousarray(state.square_weight(part))
-    data = (sums.cross, sums.grams, part.gram_of, *weights)
-    mean, spread = state.mean.copy(), state.spread.copy()
-    square, gained = np.empty_like(state.slab_mean), np.zeros(state.n_factors + 1)
-    if is_together(prior):
-        sweep_dense(*data, precision, known_precision, mean, spread, square, gained)
-        loadings = mean[:, : state.n_factors]
-        variance = spread[:, diagonal_of(mean.shape[1])[: state.n_factors]]
-        updated = replace(state, mean=mean, spread=spread, slab_mean=loadings, slab_variance=variance)
-    else:
-        slab = state.slab_mean.copy(), state.slab_variance.copy(), state.inclusion.copy()
-        is_sparse = isinstance(prior, SpikeSlab)
-        moments = (precision, log_precision, log_odds if is_sparse else np.zeros(state.n_factors))
-        sweep_elements(*data, *moments, known_precision, is_sparse, prior.positive, mean, *slab, spread, square, gained)
-        updated = replace(state, mean=mean, spread=spread, slab_mean=slab[0], slab_variance=slab[1], inclusion=slab[2])
-    return updated, square, float(gained.sum())
-
-
 def _update_noise(part: Part, state: PartState, sums: PartSums, noise: Gamma) -> tuple[PartState, float]:
     """Update the noise; return the part with its share of the expected log likelihood, less the KL of the noise."""
     has_noise = part.family.has_noise
     # Without noise h carries no weight and G does: dividing h by the weight of G lets one kernel serve both.
     cross = sums.cross if has_noise else sums.cross / part.curvature[:, None]
-    quadratic = np.empty(part.n_observed.shape)
-    quadratics(cross, sums.grams, part.gram_of, state.mean, state.spread, not state.is_elementwise, quadratic)
+    quadratic = quadratic_forms(part, state, cross, sums.grams)
     if not has_noise:
         return state, float(sums.constant - (part.curvature * quadratic).sum() / 2)
     squares = sums.squares if part.family.is_entrywise else part.sum_squares

@@ -16,6 +16,7 @@ Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
 _FAST = {"reassoc", "contract"}
+_TILE = 64
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -292,6 +293,70 @@ def sweep_elements(
             square[d, k] = active * second
             variance[d, k] = active * second - (active * first) ** 2
             gained[k] += active * (0.5 * (np.log(sigma2) + spread) + log_mass) + entropy
+
+
+@compiled
+def sweep_shared(
+    residual: Array,
+    gram: Array,
+    square_weight: Array,
+    log_odds: Array,
+    half_log: Array,
+    sigma2: Array,
+    mean: Array,
+    slab_mean: Array,
+    inclusion: Array,
+    odds: Array,
+) -> None:  # pragma: no cover
+    """Do what `sweep_elements` does where all features share one Gram matrix and loadings are sparse and signed.
+
+    Features are innermost, in tiles that stay in the first cache, and the residual h - G E[w~] is carried along by
+    rank-1 updates, so that the inner loops run over contiguous numbers.
+
+    Parameters
+    ----------
+    residual
+        kappa weight h - square weight G E[w~] (D, J); updated.
+    gram
+        G (J, J).
+    square_weight
+        (D,).
+    log_odds
+        E[logit theta] + E[log precision] / 2 (K,).
+    half_log, sigma2
+        log(sigma2) / 2 (D, K) and sigma2 (D, J), which a sweep does not change.
+    mean, slab_mean, inclusion
+        Updated: E[w~] (D, J), mu and q(s = 1) (D, K).
+    odds
+        Filled with the log odds of s = 1 (D, K).
+    """
+    n_features, n_terms = mean.shape
+    n_factors = slab_mean.shape[1]
+    own = np.empty((n_terms, _TILE))
+    change = np.empty(_TILE)
+    for start in range(0, n_features, _TILE):
+        n = min(_TILE, n_features - start)
+        for i in range(n):
+            for j in range(n_terms):
+                own[j, i] = residual[start + i, j]
+        for k in range(n_terms):
+            for i in range(n):
+                d = start + i
+                before = mean[d, k]
+                after = sigma2[d, k] * (own[k, i] + square_weight[d] * gram[k, k] * before)
+                if k < n_factors:
+                    slab_mean[d, k] = after
+                    odds[d, k] = log_odds[k] + half_log[d, k] + 0.5 * after * after / sigma2[d, k]
+                    inclusion[d, k] = 1.0 / (1.0 + np.exp(-odds[d, k]))
+                    after *= inclusion[d, k]
+                mean[d, k] = after
+                change[i] = square_weight[d] * (after - before)
+            for j in range(n_terms):
+                for i in range(n):
+                    own[j, i] -= change[i] * gram[k, j]
+        for i in range(n):
+            for j in range(n_terms):
+                residual[start + i, j] = own[j, i]
 
 
 @compiled

@@ -187,7 +187,8 @@ def lay_out(views: MultiView, preprocessing: Preprocessing, known: Known) -> Lay
                 cells[b][len(parts)] = _make_cells(table, part, exposure[groups[b]])
             parts.append(part)
     blocks = tuple(_make_block(rows, own, parts, known) for rows, own in zip(groups, cells, strict=True))
-    return Layout(tuple(views.subjects[n] for n in order), tuple(parts), blocks, known.groups, known.covariates)
+    subjects = views.subjects
+    return Layout(tuple(subjects[n] for n in order), tuple(parts), blocks, known.groups, known.covariates)
 
 
 def _split_view(views: MultiView, view: str) -> list[tuple[str, NDArray[np.intp]]]:

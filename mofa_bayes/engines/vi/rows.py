@@ -133,14 +133,7 @@ def _bound_part(block: Block, part: Part, cells: Cells, known: PartGlobals, term
     if part.likelihood == "gaussian":
         return part.family.local(cells.values, np.empty(0), np.empty(0), tau, known.nuisance)
     eta, second = _predict(part, known, terms, pairs)
-    if not part.family.has_offset:
-        return part.family.local(cells.values, eta, second, tau, known.nuisance)
-    offset = cells.values.log_exposure[:, None]
-    local = part.family.local(cells.values, *_shift(eta, second, offset), tau, known.nuisance)
-    # In terms of eta: kappa (eta + o) - omega (eta + o)^2 / 2.
-    omega = cells.values.observed if local.omega is None else local.omega
-    constant = local.constant + np.sum(local.kappa * offset - omega * offset**2 / 2, axis=1)
-    return Local(local.kappa - omega * offset, local.omega, constant, local.squares)
+    return part.family.local(cells.values, eta, second, tau, known.nuisance)
 
 
 def _predict(part: Part, known: PartGlobals, terms: Array, pairs: Array) -> tuple[Array, Array]:
@@ -148,11 +141,6 @@ def _predict(part: Part, known: PartGlobals, terms: Array, pairs: Array) -> tupl
     eta = terms @ known.mean.T
     second = pairs @ known.pairs.T if part.family.is_entrywise else np.square(eta)
     return eta, second
-
-
-def _shift(eta: Array, second: Array, offset: Array) -> tuple[Array, Array]:
-    """Moments of eta + offset."""
-    return eta + offset, second + 2 * offset * eta + offset**2
 
 
 def infer_rows(
@@ -242,8 +230,6 @@ def score_nuisance(
             continue
         part, cells = parts[number], block.cells[number]
         eta, second = _predict(part, known[number], terms, pairs)
-        if part.family.has_offset:
-            eta, second = _shift(eta, second, cells.values.log_exposure[:, None])
         scores[number] = np.stack([weights @ part.family.objective(cells.values, eta, second, own) for own in values])
     return scores
 

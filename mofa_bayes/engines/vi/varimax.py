@@ -7,7 +7,7 @@ import numpy as np
 from mofa_bayes.engines.vi.kernels import Array
 
 _MAX_ITERATIONS = 500
-_TOLERANCE = 1e-10
+_TOLERANCE = 1e-6
 
 
 def varimax(loadings: Sequence[Array]) -> Array:

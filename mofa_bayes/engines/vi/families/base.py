@@ -64,11 +64,6 @@ class Family(Protocol):
         """Whether values are counts."""
         ...
 
-    @property
-    def has_offset(self) -> bool:
-        """Whether the log exposure of a row is added to its eta."""
-        ...
-
     def curvature(self, largest: Array, exposure: float) -> Array:
         """Weight of the square of each column (D,), apart from omega and tau, from its largest value."""
         ...
@@ -118,7 +113,6 @@ class Plain:
     is_entrywise = False
     has_noise = False
     has_nuisance = False
-    has_offset = False
     is_count = False
 
     def curvature(self, largest: Array, exposure: float) -> Array:  # noqa: ARG002

@@ -1,4 +1,4 @@
-"""y ~ NegativeBinomial with log odds eta + log exposure and r failures: mean r exposure e^eta."""
+"""y ~ NegativeBinomial of mean exposure e^eta and variance mean + mean^2 / r."""
 
 import numpy as np
 from scipy.special import gammaln
@@ -9,13 +9,12 @@ from mofa_bayes.engines.vi.families.base import Array, Local, Plain, Values, log
 class NegativeBinomial(Plain):
     """Polya-Gamma bound (Polson, Scott and Windle 2013, JASA 108:1339): p(y) ~ (e^psi)^y / (1 + e^psi)^(y + r).
 
-    kappa = (y - r) / 2, weight (y + r) tanh(xi/2) / (2 xi), psi = eta + log exposure. r, one per column, maximises the
-    bound; the intercept takes up log r.
+    psi = eta + log exposure - log r are the log odds; in terms of psi, kappa = (y - r) / 2 and the weight is
+    (y + r) tanh(xi/2) / (2 xi) with xi^2 = E[psi^2]. r, one per column, maximises the bound at a fixed mean.
     """
 
     is_entrywise = True
     has_nuisance = True
-    has_offset = True
     is_count = True
 
     def start_intercept(self, mean: Array) -> Array:
@@ -30,19 +29,26 @@ class NegativeBinomial(Plain):
     def local(self, values: Values, eta: Array, second: Array, tau: Array, nuisance: Array) -> Local:  # noqa: ARG002
         """See `Family`."""
         y = values.y.astype(np.float64)
-        xi = np.sqrt(np.maximum(second, 0.0))
+        offset = values.log_exposure[:, None] - np.log(nuisance)
+        xi = np.sqrt(np.maximum(second + 2 * offset * eta + offset**2, 0.0))
         omega = values.observed * (y + nuisance) * polya_gamma_mean(xi)
+        kappa = values.observed * (y - nuisance) / 2
         total = values.observed * (
             gammaln(y + nuisance) - gammaln(nuisance) - gammaln(y + 1) - (y + nuisance) * log_two_cosh(xi / 2)
         )
-        constant = np.sum(total + omega * xi**2 / 2, axis=1)
-        return Local(values.observed * (y - nuisance) / 2, omega, constant, np.empty(0))
+        # kappa psi - omega psi^2 / 2 in terms of eta = psi - offset.
+        constant = np.sum(total + omega * xi**2 / 2 + kappa * offset - omega * offset**2 / 2, axis=1)
+        return Local(kappa - omega * offset, omega, constant, np.empty(0))
 
     def objective(self, values: Values, eta: Array, second: Array, nuisance: Array) -> Array:
         """See `Family`."""
         y = values.y.astype(np.float64)
-        xi = np.sqrt(np.maximum(second, 0.0))
+        offset = values.log_exposure[:, None] - np.log(nuisance)
+        xi = np.sqrt(np.maximum(second + 2 * offset * eta + offset**2, 0.0))
         result: Array = values.observed * (
-            gammaln(y + nuisance) - gammaln(nuisance) + (y - nuisance) / 2 * eta - (y + nuisance) * log_two_cosh(xi / 2)
+            gammaln(y + nuisance)
+            - gammaln(nuisance)
+            + (y - nuisance) / 2 * (eta + offset)
+            - (y + nuisance) * log_two_cosh(xi / 2)
         )
         return result
