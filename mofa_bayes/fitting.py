@@ -15,23 +15,26 @@ import xarray as xr
 
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import fit_preprocessing
-from mofa_bayes.engines.vi.ascend import Ascent, Fitted, Progress, ascend
+from mofa_bayes.engines.spectral.decompose import decompose
+from mofa_bayes.engines.spectral.tables import gaussianise, tabulate
+from mofa_bayes.engines.vi.ascend import Ascent, Progress, ascend
 from mofa_bayes.engines.vi.layout import lay_out
 from mofa_bayes.errors import FitError, IgnoredWarning, name_some
 from mofa_bayes.posterior.build import build_tree
+from mofa_bayes.posterior.build_spectral import build_spectral_tree
 from mofa_bayes.posterior.files import SCHEMA_VERSION
 from mofa_bayes.posterior.posterior import Posterior
 from mofa_bayes.spec import FactorModel
 from mofa_bayes.watch import is_watched
 
-_ENGINES = ("vi",)
+_ENGINES = ("vi", "spectral")
 
 
 def fit(
     views: MultiView,
     spec: FactorModel | None = None,
     *,
-    engine: Literal["vi"] = "vi",
+    engine: Literal["vi", "spectral"] = "vi",
     seed: int | np.random.Generator = 0,
     n_draws: int = 500,
     settings: Ascent | None = None,
@@ -46,13 +49,15 @@ def fit(
     spec
         The model; `FactorModel()` when left out.
     engine
-        `vi`: structured mean-field variational inference by coordinate ascent.
+        `vi`: structured mean-field variational inference by coordinate ascent. `spectral`: singular value
+        decompositions and conjugate regressions, in seconds at any width; every feature counts as gaussian, loadings
+        are dense, and the number of factors is found by permutation, up to `spec.n_factors`.
     seed
         Seed of the start and of the draws: the same seed gives the same posterior on one machine.
     n_draws
         Draws taken from the fitted posterior.
     settings
-        How long and how hard the engine works.
+        How long and how hard the engine works (vi).
     progress
         Show iterations and bound on a terminal or in Jupyter.
 
@@ -65,17 +70,33 @@ def fit(
     -----
     ConvergenceWarning
         The engine stopped before it settled, or was interrupted: the posterior holds what was reached.
+    IgnoredWarning
+        The engine does not use something that was given: groups, covariates, settings, or likelihoods.
     """
     spec = spec or FactorModel()
     _require_fit(views, spec, engine, n_draws)
     start_rng, draw_rng = np.random.default_rng(seed).spawn(2)
+    if engine == "spectral":
+        if settings is not None:
+            warnings.warn("engine 'spectral' does not use settings", IgnoredWarning, stacklevel=2)
+        tree, seconds = _fit_spectral(gaussianise(views), spec, start_rng, draw_rng, n_draws)
+        tree.attrs.update(_provenance(views, spec, engine, seed, converged=True, seconds=seconds))
+        return Posterior(tree)
     preprocessing = fit_preprocessing(views, {view: spec.scale_of(view) for view in views.names})
     layout = lay_out(views, preprocessing)
     with _showing(progress) as tell:
         fitted = ascend(layout, spec, settings or Ascent(), start_rng, tell)
     tree = build_tree(fitted, views, preprocessing, n_draws, draw_rng)
-    tree.attrs.update(_provenance(views, spec, engine, seed, fitted))
+    tree.attrs.update(_provenance(views, spec, engine, seed, converged=fitted.converged, seconds=fitted.seconds))
     return Posterior(tree)
+
+
+def _fit_spectral(
+    views: MultiView, spec: FactorModel, rng: np.random.Generator, draw_rng: np.random.Generator, n_draws: int
+) -> tuple[xr.DataTree, float]:
+    preprocessing = fit_preprocessing(views, {view: spec.scale_of(view) for view in views.names})
+    found = decompose(tabulate(views, preprocessing), spec, views.n_subjects, rng)
+    return build_spectral_tree(found, views, preprocessing, n_draws, draw_rng), found.seconds
 
 
 def _require_fit(views: MultiView, spec: FactorModel, engine: str, n_draws: int) -> None:
@@ -127,7 +148,13 @@ def _showing(progress: bool) -> Iterator[Progress | None]:
 
 
 def _provenance(
-    views: MultiView, spec: FactorModel, engine: str, seed: int | np.random.Generator, fitted: Fitted
+    views: MultiView,
+    spec: FactorModel,
+    engine: str,
+    seed: int | np.random.Generator,
+    *,
+    converged: bool,
+    seconds: float,
 ) -> dict[str, str | int | float]:
     data = views.fingerprint
     text = spec.to_toml()
@@ -146,6 +173,6 @@ def _provenance(
         "data_fingerprint": data,
         "fingerprint": hashlib.sha256(f"{data}\n{engine}\n{seed_text}\n{text}".encode()).hexdigest(),
         "aligned": 1,
-        "converged": int(fitted.converged),
-        "seconds": round(fitted.seconds, 3),
+        "converged": int(converged),
+        "seconds": round(seconds, 3),
     }
