@@ -3,6 +3,7 @@
 import hashlib
 import json
 import platform
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -14,26 +15,29 @@ import xarray as xr
 
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import fit_preprocessing
+from mofa_bayes.engines.spectral.decompose import decompose
+from mofa_bayes.engines.spectral.tables import gaussianise, tabulate
 from mofa_bayes.engines.vi.climber import Progress
 from mofa_bayes.engines.vi.known import find_known
 from mofa_bayes.engines.vi.layout import lay_out
 from mofa_bayes.engines.vi.settings import Ascent
 from mofa_bayes.engines.vi.starts import ascend_best
-from mofa_bayes.errors import FitError, name_some
+from mofa_bayes.errors import FitError, IgnoredWarning, name_some
 from mofa_bayes.posterior.build import build_tree
+from mofa_bayes.posterior.build_spectral import build_spectral_tree
 from mofa_bayes.posterior.files import SCHEMA_VERSION
 from mofa_bayes.posterior.posterior import Posterior
 from mofa_bayes.spec import FactorModel
 from mofa_bayes.watch import is_watched
 
-_ENGINES = ("vi",)
+_ENGINES = ("vi", "spectral")
 
 
 def fit(
     views: MultiView,
     spec: FactorModel | None = None,
     *,
-    engine: Literal["vi"] = "vi",
+    engine: Literal["vi", "spectral"] = "vi",
     seed: int | np.random.Generator = 0,
     n_draws: int = 500,
     settings: Ascent | None = None,
@@ -48,13 +52,15 @@ def fit(
     spec
         The model; `FactorModel()` when left out.
     engine
-        `vi`: structured mean-field variational inference by coordinate ascent.
+        `vi`: structured mean-field variational inference by coordinate ascent. `spectral`: singular value
+        decompositions and conjugate regressions, in seconds at any width; every feature counts as gaussian, loadings
+        are dense, and the number of factors is found by permutation, up to `spec.n_factors`.
     seed
         Seed of the start and of the draws: the same seed gives the same posterior on one machine.
     n_draws
         Draws taken from the fitted posterior.
     settings
-        How long and how hard the engine works.
+        How long and how hard the engine works (vi).
     progress
         Show iterations and bound on a terminal or in Jupyter.
 
@@ -67,20 +73,44 @@ def fit(
     -----
     ConvergenceWarning
         The engine stopped before it settled, or was interrupted: the posterior holds what was reached.
+    IgnoredWarning
+        The engine does not use something that was given: groups, covariates, settings, or likelihoods.
     """
     spec = FactorModel() if spec is None else spec
     _require_fit(views, spec, engine, n_draws, settings)
     start_rng, draw_rng = _make_rng(seed).spawn(2)
     provenance = _provenance(views, spec, engine, seed)
-    preprocessing = fit_preprocessing(views, {view: spec.scale_of(view) for view in views.names})
-    layout = lay_out(views, preprocessing, find_known(views, preprocessing))
-    with _showing(progress) as tell:
-        fitted, starts = ascend_best(
-            layout, spec, settings or Ascent(), start_rng, tell, fingerprint=str(provenance["fingerprint"])
-        )
-    tree = build_tree(fitted, starts, spec, views, preprocessing, n_draws, draw_rng)
-    tree.attrs.update(provenance | {"converged": int(fitted.converged), "seconds": round(fitted.seconds, 3)})
+    if engine == "spectral":
+        tree, seconds, converged = *_fit_spectral(views, spec, start_rng, draw_rng, n_draws, settings), True
+    else:
+        preprocessing = fit_preprocessing(views, {view: spec.scale_of(view) for view in views.names})
+        layout = lay_out(views, preprocessing, find_known(views, preprocessing))
+        with _showing(progress) as tell:
+            fitted, starts = ascend_best(
+                layout, spec, settings or Ascent(), start_rng, tell, fingerprint=str(provenance["fingerprint"])
+            )
+        tree = build_tree(fitted, starts, spec, views, preprocessing, n_draws, draw_rng)
+        seconds, converged = fitted.seconds, fitted.converged
+    tree.attrs.update(provenance | {"converged": int(converged), "seconds": round(seconds, 3)})
     return Posterior(tree)
+
+
+def _fit_spectral(
+    views: MultiView,
+    spec: FactorModel,
+    rng: np.random.Generator,
+    draw_rng: np.random.Generator,
+    n_draws: int,
+    settings: Ascent | None,
+) -> tuple[xr.DataTree, float]:
+    given = {"settings": settings, "groups": views.groups, "covariates": views.covariates, "weights": views.weights}
+    for what, value in given.items():
+        if value is not None:
+            warnings.warn(f"engine 'spectral' does not use {what}", IgnoredWarning, stacklevel=3)
+    views = gaussianise(views.forget_known())
+    preprocessing = fit_preprocessing(views, {view: spec.scale_of(view) for view in views.names})
+    found = decompose(tabulate(views, preprocessing), spec, views.n_subjects, rng)
+    return build_spectral_tree(found, views, preprocessing, n_draws, draw_rng), found.seconds
 
 
 def _make_rng(seed: object) -> np.random.Generator:

@@ -210,6 +210,11 @@ class MultiView:
             )
         )
 
+    def forget_known(self) -> "MultiView":
+        """Return the views alone: without groups, covariates, weights and exposures."""
+        known = ["group", "covariates", "covariate", "weight", *(f"exposure_{view}" for view in self.names)]
+        return MultiView(self.dataset.drop_vars(known, errors="ignore"))
+
     def drop_uninformative(self) -> "MultiView":
         """Leave out features that are constant or wholly missing, and views that have none left: for parts of a cohort.
 

@@ -86,12 +86,12 @@ def build_tree(
     labels |= {f"feature_{view}": np.asarray(views.features(view)) for view in views.names}
     labels |= {"factor_bis": names, "term": terms, "term_bis": terms, "covariate": np.asarray(layout.covariates)}
     labels |= _real_features(views) | {"draw": np.arange(n_draws)}
-    posterior = _with_coords(draws, labels).expand_dims({"chain": [0]})
+    posterior = label(draws, labels).expand_dims({"chain": [0]})
     trace = xr.Dataset({"bound": ("iteration", fitted.bound)}, coords={"iteration": 1 + np.arange(len(fitted.bound))})
     return xr.DataTree.from_dict(
         {
             "posterior": posterior,
-            "moments": _with_coords(stored, labels).assign_coords(group=np.asarray(layout.groups)),
+            "moments": label(stored, labels).assign_coords(group=np.asarray(layout.groups)),
             "preprocessing": preprocessing.dataset,
             "fit": trace.assign(n_factors=("iteration", fitted.n_factors)),
             "starts": xr.Dataset(
@@ -142,7 +142,8 @@ def _intercepts(layout: Layout) -> list[str]:
     return ["intercept"] if layout.groups == (ALL,) else [f"intercept {name}" for name in layout.groups]
 
 
-def _with_coords(variables: Variables, coords: Mapping[str, np.ndarray]) -> xr.Dataset:
+def label(variables: Variables, coords: Mapping[str, np.ndarray]) -> xr.Dataset:
+    """Make a dataset of variables, with those coordinates that their dims have."""
     used = {dim for dims, _ in variables.values() for dim in dims}
     return xr.Dataset(variables, coords={name: values for name, values in coords.items() if name in used})
 

@@ -12,7 +12,7 @@ import xarray as xr
 
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import Preprocessing
-from mofa_bayes.errors import DataError
+from mofa_bayes.errors import DataError, FitError
 from mofa_bayes.posterior.files import read_tree, write_tree
 from mofa_bayes.posterior.impute import impute_views
 from mofa_bayes.posterior.moments import FactorMoments
@@ -77,7 +77,14 @@ class Posterior:
 
     @property
     def bound(self) -> xr.DataArray:
-        """Evidence lower bound after each iteration, in nats, constants included (engine vi)."""
+        """Evidence lower bound after each iteration, in nats, constants included (engine vi).
+
+        Raises
+        ------
+        FitError
+            The engine has no bound.
+        """
+        self._require_vi("bound")
         return self._group("fit")["bound"]
 
     @property
@@ -92,6 +99,7 @@ class Posterior:
         `bound`; `n_factors`; and for each factor of the start that was kept its largest |correlation| with a factor of
         this one: a factor that only some starts find is not to be trusted.
         """
+        self._require_vi("starts")
         own = self._group("starts")
         match = own["start_match"]
         table = pd.DataFrame(match.values, columns=[str(name) for name in match["factor"].values])
@@ -222,6 +230,15 @@ class Posterior:
 
     def _repr_html_(self) -> str:
         return f"<div><strong>{html.escape(repr(self)[1:-1])}</strong>{self.summary().to_html(border=0)}</div>"
+
+    def _require_vi(self, what: str) -> None:
+        if "bound" not in self._group("fit"):
+            raise FitError(
+                f"{what} of a posterior",
+                got=f"one of engine {self.tree.attrs['engine']!r}, which has none",
+                expected="a posterior of engine 'vi'",
+                do='Look at post.tree["fit"] for what this engine reports.',
+            )
 
     def _group(self, name: str) -> xr.Dataset:
         return self.tree.children[name].to_dataset()

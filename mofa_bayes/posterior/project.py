@@ -43,7 +43,11 @@ def project_views(tree: xr.DataTree, new: MultiView | Mapping[str, pd.DataFrame]
     moments = tree.children["moments"].to_dataset()
     known = [str(name)[13:] for name in moments.data_vars if str(name).startswith("weights_mean_")]
     views = _match(moments, known, _as_views(new, moments, known))
-    preprocessing = Preprocessing(dataset=tree.children["preprocessing"].to_dataset())
+    return infer_views(moments, views, Preprocessing(dataset=tree.children["preprocessing"].to_dataset()))
+
+
+def infer_views(moments: xr.Dataset, views: MultiView, preprocessing: Preprocessing) -> FactorMoments:
+    """Infer q(z) of subjects from stored moments; `views` has the views and features of the fit."""
     groups = [str(name) for name in moments["group"].values]
     layout = lay_out(views, preprocessing, find_known(views, preprocessing, groups))
     layout, globals_ = _with_fit(layout, moments)

@@ -111,5 +111,7 @@ def test_changing_the_users_mapping_afterwards_changes_nothing() -> None:
 
 
 def test_a_repr_builds_the_model_again() -> None:
-    names = {name: getattr(mb, name) for name in ("FactorModel", "Gamma", "ARD", "SpikeSlab", "StandardFactors", "ViewModel")}
+    names = {
+        name: getattr(mb, name) for name in ("FactorModel", "Gamma", "ARD", "SpikeSlab", "StandardFactors", "ViewModel")
+    }
     assert eval(repr(MIXED).replace("mappingproxy(", "dict("), names) == MIXED

@@ -227,9 +227,9 @@ def test_interrupt_returns_the_best_so_far(cohort):
         if iteration == 40:
             raise KeyboardInterrupt
 
+    layout = lay(cohort.views)
+    scores = start_factors(layout, 5, np.random.default_rng(0))
     with pytest.warns(ConvergenceWarning):
-        layout = lay(cohort.views)
-        scores = start_factors(layout, 5, np.random.default_rng(0))
         fitted = ascend(layout, mb.FactorModel(n_factors=5), Ascent(), scores, stop)
     assert not fitted.converged
     assert len(fitted.bound) == 37  # 40 passes, of which three were the dense start

@@ -115,9 +115,7 @@ def test_weight_two_is_the_same_as_being_there_twice():
     frame = pd.DataFrame(y, [f"a{n:02d}" for n in range(60)], [f"f{d:03d}" for d in range(200)])
     twice = pd.concat([frame, frame.set_axis([f"b{n:02d}" for n in range(60)], axis=0)])
     spec = mb.FactorModel(n_factors=1, loadings=mb.ARD())
-    weighted = mb.fit(
-        mb.MultiView.from_frames({"v": frame}, weights=pd.Series(2.0, frame.index)), spec, progress=False
-    )
+    weighted = mb.fit(mb.MultiView.from_frames({"v": frame}, weights=pd.Series(2.0, frame.index)), spec, progress=False)
     doubled = mb.fit(mb.MultiView.from_frames({"v": twice}), spec, progress=False)
     ours, theirs = (post.noise_sd("v").mean(("chain", "draw")).values for post in (weighted, doubled))
     np.testing.assert_allclose(ours, theirs, rtol=0.05)

@@ -21,7 +21,10 @@ SPECS = {
     "spike_slab": mb.FactorModel(n_factors=5),
     "ard": mb.FactorModel(n_factors=5, loadings=mb.ARD()),
     "mixed": mb.FactorModel(
-        n_factors=4, loadings=mb.Horseshoe(), factors=mb.ARDFactors(), views={"meth": mb.ViewModel(loadings=mb.Laplace())}
+        n_factors=4,
+        loadings=mb.Horseshoe(),
+        factors=mb.ARDFactors(),
+        views={"meth": mb.ViewModel(loadings=mb.Laplace())},
     ),
 }
 
