@@ -58,9 +58,7 @@ def build_spectral_tree(
         draws |= _draw_view(table, fit, width, place, n_draws, own)
         moments |= _summarise_view(table, fit, width, place)
         moments[f"observed_{table.view}"] = (("subject",), views.has_view(table.view).values)
-    rows = infer_views(
-        label(moments, labels).assign_coords(group=labels["group"], factor=names), views, preprocessing
-    )
+    rows = infer_views(label(moments, labels).assign_coords(group=labels["group"], factor=names), views, preprocessing)
     draws["factors"] = (("draw", "subject", "factor"), draw_factors(rows, n_draws, factor_rng))
     stored: Variables = {
         str(name): (tuple(str(dim) for dim in own.dims), own.values)

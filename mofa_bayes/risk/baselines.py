@@ -81,9 +81,9 @@ class Weibull:
         """Declare `intercept`, `shape` and, derived, `scale`: the time at which H0 is 1, in the table's units."""
         import pymc as pm
 
-        intercept = pm.Normal("intercept", self.log_level, LEVEL_SD)
+        intercept = pm.Normal("intercept", pm.Data("log_level", self.log_level), LEVEL_SD)
         shape = pm.LogNormal("shape", 0.0, _SHAPE_SD)
-        pm.Deterministic("scale", self.reference * pm.math.exp(-intercept / shape))
+        pm.Deterministic("scale", pm.Data("reference", self.reference) * pm.math.exp(-intercept / shape))
         return {"intercept": intercept, "shape": shape}
 
     def design(self, time: Array) -> dict[str, NDArray[Any]]:
@@ -135,7 +135,7 @@ class PiecewiseExponential:
         import pymc as pm
 
         pt = tensors()
-        level = pm.Normal("level", self.log_level, LEVEL_SD)
+        level = pm.Normal("level", pm.Data("log_level", self.log_level), LEVEL_SD)
         roughness = pm.HalfNormal("roughness", _ROUGHNESS)
         if not self.cuts:
             return {"log_hazard": pm.Deterministic("log_hazard", level[None], dims="interval")}

@@ -76,7 +76,7 @@ class BinaryResponse:
         """Declare the intercept."""
         import pymc as pm
 
-        return {"intercept": pm.Normal("intercept", self.log_odds, _INTERCEPT_SD)}
+        return {"intercept": pm.Normal("intercept", pm.Data("log_odds", self.log_odds), _INTERCEPT_SD)}
 
     def design(self, observed: Design) -> dict[str, NDArray[Any]]:
         """Code the outcome as -1 and 1, for which log p = -log(1 + exp(-sign * log odds))."""

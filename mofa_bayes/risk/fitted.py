@@ -1,5 +1,6 @@
 """FittedRisk: the posterior of a risk model, and what it says of effects and of patients."""
 
+import html
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -173,6 +174,10 @@ class FittedRisk:
     def __repr__(self) -> str:
         terms = f"{len(self.factors)} factors, {len(self.scaling.names)} covariates"
         return f"<FittedRisk: {self.spec.outcome!r}, {self.spec.method}; {terms}; {self.n_subjects} subjects>"
+
+    def _repr_html_(self) -> str:
+        table = self.summary().to_html(border=0, float_format=lambda x: f"{x:.3g}")
+        return f"<div><strong>{html.escape(repr(self)[1:-1])}</strong>{table}</div>"
 
     def _moments_of(self, post: FactorMoments | HasMoments) -> FactorMoments:
         moments = moments_of(post)

@@ -58,7 +58,7 @@ def moments_of(source: FactorMoments | HasMoments) -> FactorMoments:
     DataError
         `source` has no factors, or moments that are not finite.
     """
-    if getattr(source, "is_aligned", True) is False:
+    if not getattr(source, "is_aligned", True):
         raise FitError(
             "posterior",
             got="one whose draws are not aligned",

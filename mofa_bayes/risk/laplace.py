@@ -5,6 +5,7 @@ looking at the outcome, so effects are biased towards zero by the reliability of
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +22,15 @@ if TYPE_CHECKING:
 
 N_IMPUTATIONS = 200
 _STEP = 1e-4
-_Gradient = Callable[[Array], tuple[float, Array]]
+Fall = Callable[[Array], tuple[float, Array]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Normal:
+    """A normal approximation: `mean` (P,), and `spread` (P, P) with covariance spread spread'."""
+
+    mean: Array
+    spread: Array
 
 
 def sample_cut(
@@ -45,7 +54,21 @@ def sample_cut(
     n_total = sampling.n_chains * sampling.n_draws
     n_imputations = min(N_IMPUTATIONS, n_total)
     of_imputation = np.array_split(np.arange(n_total), n_imputations)
-    points, mode = [], _start(model)
+    points, normal = [], Normal(_start(model), np.eye(0))
+    fall = compile_fall(model)
+    roots = root_of(moments.covariance)[moments.pattern]
+    for rows in of_imputation:
+        noise = np.einsum("njk,nj->nk", roots, rng.normal(size=moments.mean.shape))
+        model.set_data("factors_mean", moments.mean + noise)
+        normal = approximate(fall, normal.mean)
+        points.append(normal.mean + rng.normal(size=(len(rows), len(normal.mean))) @ normal.spread.T)
+    model.set_data("factors_mean", moments.mean)
+    order = rng.permutation(n_total)
+    return _label(model, np.concatenate(points)[order], names, sampling)
+
+
+def compile_fall(model: "pm.Model") -> Fall:
+    """Compile minus the log density and its gradient, at points of the unconstrained space, shape (parameter,)."""
     log_density = model.logp_dlogp_function(ravel_inputs=True, mode=MODE)
     log_density.set_extra_values({})
 
@@ -53,31 +76,22 @@ def sample_cut(
         value, slope = log_density(point)
         return -float(value), -np.asarray(slope)
 
-    roots = root_of(moments.covariance)[moments.pattern]
-    for rows in of_imputation:
-        noise = np.einsum("njk,nj->nk", roots, rng.normal(size=moments.mean.shape))
-        model.set_data("factors_mean", moments.mean + noise)
-        mode = minimize(fall, mode, jac=True, method="BFGS").x
-        points.append(_draw_laplace(fall, mode, len(rows), rng))
-    model.set_data("factors_mean", moments.mean)
-    order = rng.permutation(n_total)
-    return _label(model, np.concatenate(points)[order], names, sampling)
+    return fall
+
+
+def approximate(fall: Fall, start: Array) -> Normal:
+    """Find the mode from `start`, and the curvature there by central differences of the gradient."""
+    mode = minimize(fall, start, jac=True, method="BFGS").x
+    steps = _STEP * np.eye(len(mode))
+    hessian = np.stack([(fall(mode + step)[1] - fall(mode - step)[1]) / (2 * _STEP) for step in steps])
+    values, vectors = np.linalg.eigh((hessian + hessian.T) / 2)
+    return Normal(mode, vectors / np.sqrt(np.maximum(values, 1e-3)))  # a flat direction keeps an sd of at most 30
 
 
 def _start(model: "pm.Model") -> Array:
     from pymc.blocking import DictToArrayBijection
 
     return np.asarray(DictToArrayBijection.map(model.initial_point()).data)
-
-
-def _draw_laplace(fall: _Gradient, mode: Array, n_draws: int, rng: np.random.Generator) -> Array:
-    """Draw from N(mode, inverse Hessian), the Hessian by central differences of the gradient; (n_draws, parameter)."""
-    steps = _STEP * np.eye(len(mode))
-    hessian = np.stack([(fall(mode + step)[1] - fall(mode - step)[1]) / (2 * _STEP) for step in steps])
-    values, vectors = np.linalg.eigh((hessian + hessian.T) / 2)
-    spread = vectors / np.sqrt(np.maximum(values, 1e-3))  # a flat direction keeps an sd of at most 30
-    draws: Array = mode + rng.normal(size=(n_draws, len(mode))) @ spread.T
-    return draws
 
 
 def _label(model: "pm.Model", points: Array, names: Sequence[str], sampling: Sampling) -> xr.DataTree:

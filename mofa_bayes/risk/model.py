@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 import pandas as pd
 import xarray as xr
+from threadpoolctl import threadpool_limits
 
 from mofa_bayes.errors import SpecError, name_some
 from mofa_bayes.posterior.moments import FactorMoments
@@ -137,10 +138,14 @@ class RiskModel:
             *(["standardised_effects"] if self.covariates else []),
             *prepared.response.parameters,
         ]
-        if self.method == "cut":
-            tree = sample_cut(prepared.model, moments, names, sampling, rng)
-        else:
-            tree = sample_nuts(prepared.model, names, sampling, rng)
+        with threadpool_limits(
+            1, user_api="blas"
+        ):  # the products are small, and threads would only wait for each other
+            if self.method == "cut":
+                tree = sample_cut(prepared.model, moments, names, sampling, rng)
+            else:
+                tree = sample_nuts(prepared.model, names, sampling, rng)
+        if self.method != "cut":
             warn_unconverged(tree)
         return FittedRisk(
             spec=self,

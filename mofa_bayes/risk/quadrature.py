@@ -13,7 +13,7 @@ def hermite_nodes(n_nodes: int) -> tuple[Array, Array]:
 
     Returns
     -------
-    Two arrays of shape (n_nodes,); exact for polynomials of degree up to 2 n_nodes - 1, one node being x = 0.
+    Two arrays of shape (n_nodes,), exact for polynomials of degree up to 2 n_nodes - 1. A single node is x = 0.
     """
     nodes, weights = np.polynomial.hermite_e.hermegauss(n_nodes)
     return nodes, np.log(weights) - np.log(weights.sum())

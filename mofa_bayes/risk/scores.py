@@ -106,7 +106,7 @@ class Scores:
             ) from error
 
     def summary(self) -> pd.DataFrame:
-        """Describe the risks over patients, one row for each time. Holds no patient's risk."""
+        """Average risks, widths of intervals and shares over patients, one row for each time."""
         table = pd.DataFrame(
             {
                 "mean_risk": self.dataset["risk"].mean("subject").values,

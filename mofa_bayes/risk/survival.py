@@ -42,6 +42,13 @@ class Survival:
     n_intervals: int = field(default=10, kw_only=True)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.time, str) or not isinstance(self.event, str) or self.time == self.event:
+            raise SpecError(
+                "columns of a Survival outcome",
+                got=f"time={self.time!r}, event={self.event!r}",
+                expected="the names of two columns",
+                do='Write Survival("time", "event").',
+            )
         if self.baseline not in BASELINES:
             raise SpecError(
                 "baseline",

@@ -11,7 +11,8 @@ factors centred and its intercepts dropped. mofapy2's other parameters are set t
 loadings ("profiled"), which can only help it.
 
 Seconds are of processor time with one thread each, from arrays in memory to the bound: reading, start and every pass
-included, compilation not. mofapy2's "fast" and "slow" fits are one run (see `mofapy2_worker.py`).
+included, compilation not. mofapy2's "fast" and "slow" fits are one run (see `mofapy2_worker.py`). Of each program's
+runs on a seed the quickest counts, because a busy machine can only make a run slower.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import os
 import statistics
 import tempfile
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +36,10 @@ from mofa_bayes.data.preprocess import fit_preprocessing
 from mofa_bayes.data.simulate import Design
 from mofa_bayes.engines.vi.ascend import ascend
 from mofa_bayes.engines.vi.kernels import unpack
+from mofa_bayes.engines.vi.known import find_known
 from mofa_bayes.engines.vi.layout import lay_out
+from mofa_bayes.engines.vi.start import start_factors
+from mofa_bayes.errors import ConvergenceWarning
 
 PEER = "mofapy2==0.7.5"
 WORKER = Path(__file__).with_name("mofapy2_worker.py")
@@ -134,12 +139,25 @@ def fit_ours(problem, n_factors, seed):
         trace.append([*(np.array([time.perf_counter(), time.process_time()]) - begun), bound])
 
     with threadpool_limits(1):
-        layout = lay_out(views, fit_preprocessing(views, dict.fromkeys(views.names, "none")))
-        fitted = ascend(layout, spec, mb.Ascent(n_threads=1), np.random.default_rng(seed), tell)
-    # Passes of the dense warm-up report another model's bound: their time counts, their bound does not.
+        preprocessing = fit_preprocessing(views, dict.fromkeys(views.names, "none"))
+        layout = lay_out(views, preprocessing, find_known(views, preprocessing))
+        scores = start_factors(layout, n_factors, np.random.default_rng(seed))
+        fitted = ascend(layout, spec, mb.Ascent(n_threads=1), scores, tell)
+    # Passes of the dense start report another model's bound: their time counts, their bound does not. The trace that
+    # the fit keeps begins where they end.
     trace = np.array(trace)
-    trace[: len(trace) - len(fitted.bound), 2] = -np.inf
+    n_dense = len(trace) - len(fitted.bound)
+    assert np.array_equal(trace[n_dense:, 2], fitted.bound)
+    trace[:n_dense, 2] = -np.inf
     return fitted, trace
+
+
+def compile_ours(problem, seed):
+    """Run everything once on a corner of the data."""
+    corner = {name: table[:, :50] for name, table in problem.tables.items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fit_ours(Problem(corner, problem.likelihoods), 2, seed)
 
 
 def our_moments(fitted):
@@ -163,20 +181,20 @@ def our_moments(fitted):
                 slab_variance=state.slab_variance,
                 intercept_mean=state.mean[:, -1],
                 intercept_variance=state.spread[:, -1],
-                alpha_a=own.ard_shape,
-                alpha_b=own.ard_rate,
-                theta_a=own.theta_a,
-                theta_b=own.theta_b,
-                tau_a=state.noise_shape if is_gaussian else None,
-                tau_b=state.noise_rate if is_gaussian else None,
+                alpha_a=own.ard.shape,
+                alpha_b=own.ard.rate,
+                theta_a=own.a,
+                theta_b=own.b,
+                tau_a=state.noise_shape[0] if is_gaussian else None,
+                tau_b=state.noise_rate[0] if is_gaussian else None,
                 xi=None if is_gaussian else np.ones((len(layout.subjects), part.n_features)),
             )
         )
     return formula.Moments(z_mean=z_mean, z_covariance=np.concatenate(covariances), pattern=pattern, views=tuple(views))
 
 
-def fit_mofapy2(python, problem, n_factors, seed, options):
-    """Run the worker; return the states at which "fast" and "slow" stop."""
+def fit_mofapy2(python, problem, n_factors, seed, options, mode):
+    """Run the worker as far as `mode`; return the states at which "fast" and "slow" stop."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for m, table in enumerate(problem.tables.values()):
@@ -186,6 +204,7 @@ def fit_mofapy2(python, problem, n_factors, seed, options):
             "likelihoods": problem.likelihoods,
             "n_factors": n_factors,
             "seed": seed,
+            "mode": mode,
             "max_iterations": options.peer_iterations,
             "limit": options.peer_seconds,
             "use_float32": options.peer_float32,
@@ -231,9 +250,12 @@ def compare(python, row, problem, seed, options):
     ours_model = formula.Model(alpha=ALPHA, tau=TAU, intercept_scale=INTERCEPT_SCALE)
     theirs_model = formula.Model(alpha=ALPHA, tau=TAU, intercept_scale=None)
     tables = problem.centred()
-    fit_ours(problem, 2, seed)  # compiles
+    compile_ours(problem, seed)
     runs = [fit_ours(problem, row.n_factors, seed) for _ in range((options.repeats + 1) // 2)]
-    fast, slow = fit_mofapy2(python, problem, row.n_factors, seed, options)
+    fast, slow = fit_mofapy2(python, problem, row.n_factors, seed, options, options.peer_mode)
+    again = [
+        fit_mofapy2(python, problem, row.n_factors, seed, options, "fast")[0] for _ in range(options.peer_repeats - 1)
+    ]
     runs += [fit_ours(problem, row.n_factors, seed) for _ in range(options.repeats // 2)]
     fitted, trace = runs[0]
 
@@ -250,13 +272,13 @@ def compare(python, row, problem, seed, options):
     line = {
         "seed": seed,
         "load": os.getloadavg()[0],
-        "their_wall": fast["trace"][-1, 0],
-        "their_cpu": fast["trace"][-1, 1],
-        "our_wall": statistics.median(t[pass_, 0] for _, t in runs) if len(reached) else np.inf,
-        "our_cpu": statistics.median(t[pass_, 1] for _, t in runs) if len(reached) else np.inf,
+        "their_wall": min(state["trace"][-1, 0] for state in (fast, *again)),
+        "their_cpu": min(state["trace"][-1, 1] for state in (fast, *again)),
+        "our_wall": min(t[pass_, 0] for _, t in runs) if len(reached) else np.inf,
+        "our_cpu": min(t[pass_, 1] for _, t in runs) if len(reached) else np.inf,
         "our_pass": pass_ + 1,
         "our_passes": len(trace),
-        "our_full_cpu": statistics.median(t[-1, 1] for _, t in runs),
+        "our_full_cpu": min(t[-1, 1] for _, t in runs),
         "their_slow_cpu": slow["trace"][-1, 1],
         "fast_settled": bool(fast["converged"]),
         "slow_settled": bool(slow["converged"]),
@@ -318,7 +340,9 @@ def main():
     parser.add_argument("--quick", action="store_true", help="the first row with two seeds")
     parser.add_argument("--rows", default=",".join(ROWS), help=f"some of {', '.join(ROWS)}")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--repeats", type=int, default=3, help="fits of ours per seed; their median time counts")
+    parser.add_argument("--repeats", type=int, default=4, help="fits of ours per seed; the least time counts")
+    parser.add_argument("--peer-repeats", type=int, default=2, help='the same of mofapy2, as far as "fast"')
+    parser.add_argument("--peer-mode", choices=("fast", "slow"), default="slow", help="how far mofapy2 goes")
     parser.add_argument("--noise", type=float, default=1.0, help="noise sd of the simulated features")
     parser.add_argument("--peer-iterations", type=int, default=1000, help="mofapy2's own default")
     parser.add_argument("--peer-seconds", type=float, default=np.inf, help="stop a slow fit of mofapy2 after this long")

@@ -26,7 +26,9 @@ from threadpoolctl import threadpool_limits
 import mofa_bayes as mb
 from mofa_bayes.data.preprocess import fit_preprocessing
 from mofa_bayes.engines.vi.ascend import ascend
+from mofa_bayes.engines.vi.known import find_known
 from mofa_bayes.engines.vi.layout import lay_out
+from mofa_bayes.engines.vi.start import start_factors
 from mofa_bayes.errors import ConvergenceWarning
 
 
@@ -66,9 +68,10 @@ def run(what, views, n_factors, passes):
         if what == "fit":
             kept = mb.fit(views, spec, settings=settings, progress=False)
         else:
-            layout = lay_out(views, fit_preprocessing(views, {view: spec.scale_of(view) for view in views.names}))
+            preprocessing = fit_preprocessing(views, {view: spec.scale_of(view) for view in views.names})
+            layout = lay_out(views, preprocessing, find_known(views, preprocessing))
             peaks["layout_peak"], peaks["layout_kept"] = read_peak(), read_status("VmRSS")
-            kept = ascend(layout, spec, settings, np.random.default_rng(0))
+            kept = ascend(layout, spec, settings, start_factors(layout, n_factors, np.random.default_rng(0)))
     peaks["peak"] = read_peak()
     return peaks, kept
 
@@ -89,7 +92,7 @@ def main():
     parser.add_argument("--subjects", type=int, default=2000)
     parser.add_argument("--features", type=int, default=20000)
     parser.add_argument("--factors", type=int, default=20)
-    parser.add_argument("--passes", type=int, default=3, help="passes after the warm-up; they do not change memory")
+    parser.add_argument("--passes", type=int, default=3, help="passes after the dense start; they do not change memory")
     parser.add_argument("--what", choices=("engine", "fit"), help=argparse.SUPPRESS)
     parser.add_argument("--missing", type=float, default=0.0, help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -2,7 +2,8 @@
 
 `python mofapy2_worker.py FOLDER`; FOLDER holds `task.json` and `view_<m>.npy`, and receives `fast.npz` and `slow.npz`,
 the state of the fit where each convergence mode stops. One run serves both, because the mode only says when to stop:
-where a "slow" fit first meets the "fast" criterion its state is copied, off the clock.
+where a "slow" fit first meets the "fast" criterion its state is copied, off the clock. With the task's mode "fast" it
+ends there.
 """
 
 import json
@@ -54,7 +55,7 @@ def state_of(net):
     return {name: np.array(value, dtype=np.float64) for name, value in kept.items()}
 
 
-def watch_fit(watch, folder, limit):
+def watch_fit(watch, folder, task):
     """Record the bound whenever mofapy2 computes it, and the state where "fast" would have stopped."""
     bound_of, stops = BayesNet.calculateELBO, BayesNet.assess_convergence
     fast = {"token": 1, "done": False}
@@ -74,7 +75,8 @@ def watch_fit(watch, folder, limit):
                 watch.paused += watch.read() - before
         token, converged = stops(net, change, first, token)
         watch.converged = converged
-        return token, converged or watch.seconds()[0] > limit
+        enough = task["mode"] == "fast" and fast["done"]
+        return token, converged or enough or watch.seconds()[0] > task["limit"]
 
     BayesNet.calculateELBO, BayesNet.assess_convergence = calculate, assess
 
@@ -85,7 +87,7 @@ def main():
     data = [[np.load(folder / f"view_{m}.npy")] for m in range(task["n_views"])]
     watch = Watch()
     watch.converged = False
-    watch_fit(watch, folder, task["limit"])
+    watch_fit(watch, folder, task)
     fit = entry_point()
     fit.set_data_options(scale_views=False, scale_groups=False, use_float32=task["use_float32"])
     fit.set_data_matrix(data, likelihoods=task["likelihoods"])

@@ -18,9 +18,11 @@ def test_the_zoo_holds_the_models_of_the_readme():
 def test_model_does_what_its_golden_file_says(name):
     measured, golden = measure(name), json.loads(path_of(name).read_text(encoding="utf-8"))
     assert measured["bound"] == pytest.approx(golden["bound"], rel=1e-4)
-    assert measured["sharing"] == golden["sharing"] == {
-        f"T{k + 1}": "+".join(views) for k, views in enumerate(DESIGN.sharing)
-    }
+    assert (
+        measured["sharing"]
+        == golden["sharing"]
+        == {f"T{k + 1}": "+".join(views) for k, views in enumerate(DESIGN.sharing)}
+    )
     assert measured["smallest_r"] == pytest.approx(golden["smallest_r"], abs=0.01)
     assert measured["smallest_r"] > 0.95
     assert 0.93 < measured["coverage_95"] < 0.97

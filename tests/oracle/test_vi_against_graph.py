@@ -112,7 +112,11 @@ def draw_above(view, state, prior, rng):
     out = {f"ard_{view}": alpha}
     if isinstance(prior, mb.SpikeSlab):
         theta = np.clip(rng.beta(state.a, state.b), 1e-12, 1 - 1e-12)
-        return out | {f"inclusion_{view}": theta}, log_q + beta.logpdf(theta, state.a, state.b).sum(), alpha[None] ** 0.5
+        return (
+            out | {f"inclusion_{view}": theta},
+            log_q + beta.logpdf(theta, state.a, state.b).sum(),
+            alpha[None] ** 0.5,
+        )
     if isinstance(prior, mb.Horseshoe):
         inverse_square, more = draw_gamma(np.ones_like(state.local_rate), state.local_rate, rng)
         local = inverse_square**-0.5
@@ -182,7 +186,9 @@ def draw_view(view, views, fitted, spec, rng):
         out[f"intercept_{view}"], tau = out[f"intercept_{view}"][0], tau[0]
     if fitted.layout.covariates:
         out[f"effects_{view}"] = known[:, n_groups:].T
-    return out | noise_variables(view, views, tau) | ({f"active_{view}": s} if isinstance(prior, mb.SpikeSlab) else {}), log_q
+    return out | noise_variables(view, views, tau) | (
+        {f"active_{view}": s} if isinstance(prior, mb.SpikeSlab) else {}
+    ), log_q
 
 
 def noise_variables(view, views, tau):
@@ -255,7 +261,9 @@ def test_bounded_likelihood_stays_below_the_exact_one_and_near_it(likelihood):
     assert estimate - fitted.bound[-1] < 0.15 * n_entries
 
 
-@pytest.mark.parametrize("prior", [mb.Laplace(), mb.Laplace(positive=True), mb.Horseshoe(), mb.Horseshoe(positive=True)])
+@pytest.mark.parametrize(
+    "prior", [mb.Laplace(), mb.Laplace(positive=True), mb.Horseshoe(), mb.Horseshoe(positive=True)]
+)
 def test_bounded_prior_stays_below_the_exact_one_and_near_it(prior):
     views = make_views()
     fitted = fit_raw(views, model(prior))

@@ -1,0 +1,123 @@
+"""Baselines and responses: hazards integrate to cumulative hazards, cut points stand where events are."""
+
+import numpy as np
+import pytest
+from scipy import integrate
+
+from mofa_bayes.errors import DataError, SpecError
+from mofa_bayes.risk import Binary, Survival
+from mofa_bayes.risk.baselines import PiecewiseExponential, Weibull
+
+WEIBULL = Weibull(reference=8.0, log_level=-0.5)
+PIECEWISE = PiecewiseExponential(cuts=(2.0, 5.0, 11.0), log_level=-2.0)
+CASES = [
+    (WEIBULL, {"intercept": np.array([-0.5, 0.2]), "shape": np.array([1.0, 1.7])}),
+    (PIECEWISE, {"log_hazard": np.log([[0.1, 0.3, 0.05, 0.2], [0.1, 0.1, 0.1, 0.1]])}),
+]
+
+
+@pytest.mark.parametrize(("baseline", "parameters"), CASES)
+@pytest.mark.parametrize("time", [0.5, 2.0, 4.9, 30.0])
+def test_cumulative_hazard_is_the_integral_of_the_hazard(baseline, parameters, time):
+    def hazard(t, draw):
+        return np.exp(baseline.log_hazards(np, parameters, baseline.design(np.array([t])))[0][draw, 0])
+
+    log_cumulative = baseline.log_hazards(np, parameters, baseline.design(np.array([time])))[1]
+    edges = [cut for cut in (2.0, 5.0, 11.0) if cut < time]
+    for draw in range(2):
+        exact = integrate.quad(hazard, 0, time, args=(draw,), points=edges or None, limit=200)[0]
+        assert np.exp(log_cumulative[draw, 0]) == pytest.approx(exact, rel=1e-6)
+
+
+def test_weibull_has_its_textbook_form():
+    shape, scale = 1.7, 12.0
+    parameters = {"intercept": np.array(shape * np.log(8.0 / scale)), "shape": np.array(shape)}
+    time = np.array([1.0, 12.0, 40.0])
+    log_hazard, log_cumulative = WEIBULL.log_hazards(np, parameters, WEIBULL.design(time))
+    np.testing.assert_allclose(np.exp(log_cumulative), (time / scale) ** shape)
+    np.testing.assert_allclose(np.exp(log_hazard), shape / scale * (time / scale) ** (shape - 1))
+
+
+def test_an_event_at_a_cut_point_belongs_to_the_interval_that_ends_there():
+    assert PIECEWISE.design(np.array([1.0, 2.0, 2.1, 11.0, 99.0]))["position"].tolist() == [0, 0, 1, 2, 3]
+    exposure = PIECEWISE.design(np.array([4.0, 20.0]))["exposure"]
+    np.testing.assert_allclose(exposure, [[2, 2, 0, 0], [2, 3, 6, 9]])
+
+
+def test_every_interval_holds_about_as_many_events():
+    rng = np.random.default_rng(0)
+    time, event = rng.exponential(10, size=500), (rng.uniform(size=500) < 0.6).astype(float)
+    baseline = PiecewiseExponential.learn(time, event, 8)
+    counts = np.bincount(baseline.design(time[event > 0])["position"], minlength=8)
+    assert len(counts) == 8
+    assert counts.max() - counts.min() <= 2
+    assert baseline.coords()["interval"].tolist() == [0.0, *baseline.cuts]
+
+
+@pytest.mark.parametrize(
+    ("time", "event", "n_cuts"),
+    [([1.0, 2.0, 3.0], [1.0, 0.0, 0.0], 0), ([3.0] * 6, [1.0] * 6, 0), ([1.0, 1.0, 2.0, 3.0], [1.0] * 4, 2)],
+)
+def test_few_or_tied_events_give_fewer_intervals_and_none_is_empty(time, event, n_cuts):
+    time, event = np.array(time), np.array(event)
+    baseline = PiecewiseExponential.learn(time, event, 10)
+    assert len(baseline.cuts) == n_cuts
+    position = baseline.design(time[event > 0])["position"]
+    assert set(position) == set(range(n_cuts + 1))
+
+
+def test_a_piecewise_model_with_one_interval_builds_and_has_a_finite_density():
+    import pymc as pm
+
+    with pm.Model(coords={"interval": [0.0]}) as model:
+        parameters = PiecewiseExponential((), -1.0).draw_parameters()
+    assert parameters["log_hazard"].eval().shape == (1,)
+    assert np.isfinite(model.compile_logp(mode="FAST_COMPILE")(model.initial_point()))
+
+
+def test_time_units_only_shift_the_log_hazard():
+    rng = np.random.default_rng(3)
+    time, event = rng.exponential(10, size=50), np.ones(50)
+    for baseline in (Weibull, PiecewiseExponential):
+        months, years = baseline.learn(time, event, 5), baseline.learn(time / 12, event, 5)
+        expected = months.log_level + (np.log(12) if baseline is PiecewiseExponential else 0.0)
+        assert years.log_level == pytest.approx(expected)
+
+
+def test_binary_likelihood_stays_finite_far_out():
+    response = Binary("dead").learn({"outcome": np.array([0.0, 1.0])})
+    design = response.design({"outcome": np.array([0.0, 1.0])})
+    values = response.log_likelihood(np, np.array([[800.0], [800.0]]), {"intercept": np.array(0.0)}, design)
+    np.testing.assert_allclose(values, [[-800.0], [0.0]], atol=1e-12)
+
+
+@pytest.mark.parametrize("times", [None, [], [0.0, 12], [-1], [12, 12], [60, 12], [np.nan], [np.inf], "soon", [[1, 2]]])
+def test_horizons_are_positive_finite_and_increasing(times):
+    response = Survival("time", "event").learn({"time": np.array([1.0, 2.0]), "event": np.array([1.0, 1.0])})
+    with pytest.raises(DataError, match="times"):
+        response.require_times(times)
+
+
+def test_horizons_pass_as_numbers_and_are_refused_by_a_binary_outcome():
+    response = Survival("time", "event").learn({"time": np.array([1.0, 2.0]), "event": np.array([1.0, 1.0])})
+    assert response.require_times([1, 3]).tolist() == [1.0, 3.0]
+    assert response.is_beyond(np.array([1.0, 3.0])).tolist() == [False, True]
+    binary = Binary("dead").learn({"outcome": np.array([0.0, 1.0])})
+    assert np.isnan(binary.require_times(None)).all()
+    with pytest.raises(DataError, match="no horizon"):
+        binary.require_times([12])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"baseline": "cox"}, {"n_intervals": 0}, {"n_intervals": 2.5}, {"n_intervals": True}],
+)
+def test_a_survival_outcome_refuses_what_it_does_not_know(arguments):
+    with pytest.raises(SpecError):
+        Survival("time", "event", **arguments)
+
+
+@pytest.mark.parametrize("columns", [("time", "time"), (1, "event")])
+def test_a_survival_outcome_needs_two_columns(columns):
+    with pytest.raises(SpecError, match="columns"):
+        Survival(*columns)
