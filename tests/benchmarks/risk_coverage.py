@@ -23,6 +23,7 @@ from mofa_bayes.risk import RiskModel, Survival
 EFFECT, RELIABILITY = 1.0, 0.5
 SHAPE, SCALE, FOLLOW_UP = 1.2, 30.0, (6.0, 72.0)
 METHODS = ("marginal", "plugin", "cut")
+_BATCH = 50
 
 
 def simulate(seed, n_subjects=300, effect=EFFECT, reliability=RELIABILITY):
@@ -91,10 +92,14 @@ def main():
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[variable] = "1"  # inherited by the processes over cohorts; threads inside them would only collide
     tasks = [(options.seed + r, baseline) for baseline in options.baselines for r in range(options.replicates)]
-    # processes are renewed, because code that numba has loaded stays in memory: some 10 MB for each fit
-    with ProcessPoolExecutor(options.processes, mp_context=get_context("spawn"), max_tasks_per_child=25) as pool:
-        futures = [pool.submit(estimate, seed, baseline, options.methods, sampling) for seed, baseline in tasks]
-        rows = [row for future in futures for row in future.result()]
+    # Pools are renewed, because code that numba has loaded stays in memory, some 10 MB for each fit. Renewing the
+    # processes of one pool (max_tasks_per_child) can hang for good in Python 3.12.
+    rows = []
+    for start in range(0, len(tasks), _BATCH):
+        with ProcessPoolExecutor(options.processes, mp_context=get_context("spawn")) as pool:
+            batch = tasks[start : start + _BATCH]
+            futures = [pool.submit(estimate, seed, baseline, options.methods, sampling) for seed, baseline in batch]
+            rows += [row for future in futures for row in future.result()]
     table = tabulate(pd.DataFrame(rows))
     print(
         f"log hazard ratio {EFFECT}, reliability {RELIABILITY}, N = 300, 95 % intervals, {options.replicates} cohorts"
