@@ -5,7 +5,7 @@ The tree tells the story, and data flow one way through it:
     data/        what was seen        MultiView, readers, preprocessing, outcomes, example cohorts
     spec/        what we believe      priors and FactorModel, as values that travel through TOML
     graph/       how data arise       spec and data to a PyMC model: the reference meaning
-    engines/     how we learn         vi
+    engines/     how we learn         vi, spectral
     posterior/   what we learned      Posterior: draws, moments, provenance; project and impute
     explain/     what it means        variance explained, sharing, biomarkers
     risk/        what to expect       outcome families, the marginal likelihood, RiskModel, scores

@@ -29,6 +29,16 @@ class Preprocessing:
 
     dataset: xr.Dataset
 
+    def center(self, view: str) -> NDArray[np.float64]:
+        """Centre of each feature of a view, (feature,)."""
+        center: NDArray[np.float64] = self.dataset[f"center_{view}"].values
+        return center
+
+    def scale(self, view: str) -> NDArray[np.float64]:
+        """Scale of each feature of a view, (feature,)."""
+        scale: NDArray[np.float64] = self.dataset[f"scale_{view}"].values
+        return scale
+
     def apply(self, view: str, values: NDArray[np.floating]) -> NDArray[np.floating]:
         """Bring values of shape (..., feature) to the model's scale."""
         center, scale = self._read(view, values.dtype)

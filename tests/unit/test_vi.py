@@ -164,6 +164,21 @@ def test_number_of_threads_and_size_of_blocks_do_not_matter(cohort, monkeypatch)
     np.testing.assert_allclose(small.bound[-1], one.bound[-1], rtol=1e-6)
 
 
+def test_large_views_are_not_copied_and_give_the_same_answer(monkeypatch):
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal((60, 3)) @ rng.standard_normal((3, 40)) * 3 + rng.standard_normal((60, 40)) + 5
+    frame = pd.DataFrame(values, [f"p{n:02d}" for n in range(60)], [f"f{d:02d}" for d in range(40)])
+    views, spec = mb.MultiView.from_frames({"a": frame}), mb.FactorModel(n_factors=4)
+    copied = climb(views, spec)
+    monkeypatch.setattr(layout_module, "IN_PLACE_BYTES", 0)
+    in_place = climb(views, spec)
+    for fitted, shared in ((copied, False), (in_place, True)):
+        cells = fitted.layout.blocks[0].cells[0]
+        assert np.shares_memory(cells.values.y, views["a"].values) == shared
+    np.testing.assert_allclose(in_place.bound[0], copied.bound[0], rtol=1e-9)
+    np.testing.assert_allclose(in_place.bound[-1], copied.bound[-1], rtol=1e-6)
+
+
 def test_sparse_and_dense_gaps_sum_alike():
     rng = np.random.default_rng(0)
     missing = rng.random((300, 20)) < 0.1

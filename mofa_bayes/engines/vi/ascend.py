@@ -68,7 +68,7 @@ def ascend(
     start = time.perf_counter()
     climber = Climber(layout, spec, settings, progress, checkpoint)
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(settings.n_threads or _default_threads()) as pool:
-        climber.map = lambda function, items: list(pool.map(function, items))
+        climber.map = pool.map if settings.n_threads != 1 else map
         try:
             converged = climber.run(scores)
         except KeyboardInterrupt:

@@ -2,9 +2,9 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import reduce
+from typing import Any
 
 import numpy as np
 
@@ -44,15 +44,23 @@ _DENSE_PASSES, _DENSE_PASSES_LOOSE = 3, 20
 _NUISANCE_EVERY = 5
 
 
+Mapper = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
+
+
 def map_sum(
     function: Callable[[Block, Rows], tuple[Rows, Sums]],
     blocks: Sequence[Block],
     rows: Sequence[Rows],
-    mapper: Callable[..., list[tuple[Rows, Sums]]],
+    mapper: Mapper = map,
 ) -> tuple[list[Rows], Sums]:
-    """Apply `function` to every block and add up the sums, always in the same order."""
-    results = mapper(lambda b: function(blocks[b], rows[b]), range(len(blocks)))
-    return [own for own, _ in results], reduce(add, (sums for _, sums in results))
+    """Apply `function` to every block and add up the sums as they come, always in the same order."""
+    found: list[Rows] = []
+    total: Sums | None = None
+    for own, sums in mapper(lambda b: function(blocks[b], rows[b]), range(len(blocks))):
+        found.append(own)
+        total = sums if total is None else add(total, sums)
+    assert total is not None
+    return found, total
 
 
 class Climber:
@@ -79,7 +87,7 @@ class Climber:
         self.bounds: list[float] = []
         self.counts: list[int] = []
         self.phase, self.n_passes, self.in_phase, self.settled = "start", 0, 0, 0
-        self.map: Callable[..., list[tuple[Rows, Sums]]] = lambda function, items: [function(item) for item in items]
+        self.map: Mapper = map
         self.stopped = False
         self.start = self.written = time.perf_counter()
         self.steps = {
@@ -197,7 +205,7 @@ class Climber:
             return rows, collect_sums(block, parts, rows, locals_, entropy)
 
         rows, sums = map_sum(update, self.layout.blocks, self.rows, self.map)
-        globals_, bound = update_globals(self.layout, self.spec, self.priors, self.globals, sums)
+        globals_, bound = update_globals(self.layout, self.spec, self.priors, self.globals, sums, self.map)
         self.rows, self.globals = rows, globals_
         self.bounds.append(bound)
         self.counts.append(globals_.n_factors)

@@ -8,7 +8,7 @@ from scipy.special import digamma
 
 from mofa_bayes.engines.vi.kernels import Array, Index, diagonal_of
 from mofa_bayes.engines.vi.layout import Layout, Part
-from mofa_bayes.engines.vi.loadings import is_together, quadratic_forms, update_loadings
+from mofa_bayes.engines.vi.loadings import Above, Mapper, is_together, quadratic_forms, update_loadings
 from mofa_bayes.engines.vi.part_state import PartState
 from mofa_bayes.engines.vi.priors import ArdState, ViewState, first_state, follow_dense, gamma_kl
 from mofa_bayes.engines.vi.rows import PartGlobals, PartSums, Sums
@@ -112,7 +112,12 @@ def follow(globals_: Globals, layout: Layout, priors: Mapping[str, Prior]) -> Gl
 
 
 def update_globals(
-    layout: Layout, spec: FactorModel, priors: Mapping[str, Prior], globals_: Globals, sums: Sums
+    layout: Layout,
+    spec: FactorModel,
+    priors: Mapping[str, Prior],
+    globals_: Globals,
+    sums: Sums,
+    mapper: Mapper = map,
 ) -> tuple[Globals, float]:
     """One coordinate-ascent pass over the globals given the rows' sums; returns them with the bound they reach."""
     known_precision = spec.intercept_scale**-2
@@ -126,11 +131,9 @@ def update_globals(
                 continue
             stop = start + part.n_features
             rows = slice(start, stop) if len(own.precision) > 1 else slice(0, 1)
-            precisions = own.precision[rows], own.log_precision[rows], own.log_odds
+            above = Above(own.precision[rows], own.log_precision[rows], own.log_odds, known_precision)
             by_group = _by_group(layout, number, sums)
-            state, square, gained = update_loadings(
-                part, globals_.parts[number], priors[view], precisions, by_group, known_precision
-            )
+            state, square, gained = update_loadings(part, globals_.parts[number], priors[view], above, by_group, mapper)
             state, likelihood = _update_noise(part, state, by_group, spec.noise)
             parts.append(state)
             squares.append(square)

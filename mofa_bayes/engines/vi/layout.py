@@ -15,11 +15,13 @@ from mofa_bayes.data.preprocess import Preprocessing
 from mofa_bayes.engines.vi.families import FAMILIES, Family
 from mofa_bayes.engines.vi.families.base import Values
 from mofa_bayes.engines.vi.gaps import Gaps, find_gaps
-from mofa_bayes.engines.vi.kernels import Array
+from mofa_bayes.engines.vi.kernels import Array, Index
 from mofa_bayes.engines.vi.known import Known, canonical_order
 from mofa_bayes.errors import FitError
 
 MAX_ROWS = 256
+IN_PLACE_BYTES = 64 * 2**20
+_MAX_OFFSET = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +181,7 @@ def lay_out(views: MultiView, preprocessing: Preprocessing, known: Known) -> Lay
         own = [b for b, rows in enumerate(groups) if present[view][rows[0]]]
         exposure = known.exposures.get(view, np.zeros(len(order)))
         for likelihood, columns in _split_view(views, view):
-            tables = [_scale(views, preprocessing, view, order[groups[b]], columns) for b in own]
+            tables = [_read(views, preprocessing, view, order[groups[b]], columns) for b in own]
             part = _describe(
                 view, likelihood, tuple(names[d] for d in columns), tables, [groups[b] for b in own], known
             )
@@ -206,26 +208,58 @@ def _split_view(views: MultiView, view: str) -> list[tuple[str, NDArray[np.intp]
     return [piece for piece in pieces if len(piece[1])]
 
 
-def _scale(
-    views: MultiView, preprocessing: Preprocessing, view: str, rows: NDArray[np.intp], columns: NDArray[np.intp]
-) -> NDArray[np.floating]:
-    """Copy some rows and columns of a view, on the model's scale."""
-    return preprocessing.apply(view, views[view].values[rows])[:, columns]
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """Some rows of a part: a scaled copy, or a view of the user's array with what would scale it."""
+
+    values: NDArray[np.floating]
+    center: Array
+    scale: Array
+
+    def scaled(self) -> NDArray[np.floating]:
+        """Values on the model's scale."""
+        if not self.scale.size:
+            return self.values
+        scaled: NDArray[np.floating] = (self.values - self.center.astype(self.values.dtype)) / self.scale.astype(
+            self.values.dtype
+        )
+        return scaled
+
+
+def _read(views: MultiView, preprocessing: Preprocessing, view: str, rows: Index, columns: Index) -> _Table:
+    """Read some rows and columns of a view: as a view where nothing has to be moved or filled, else as a copy.
+
+    A large view in the order of its names is then never copied; small ones always are, so that every order of the same
+    cohort goes through the very same arithmetic. Where the centre of a feature is many times its scale,
+    single precision would lose digits in products with values as they are, and a scaled copy is made all the same.
+    """
+    values = views[view].values
+    nothing = np.empty(0)
+    is_ordered = len(columns) == values.shape[1] and bool((np.diff(columns) == 1).all() and (np.diff(rows) == 1).all())
+    in_place = is_ordered and values.nbytes >= IN_PLACE_BYTES
+    if in_place and values.dtype.kind == "f" and set(views.likelihoods(view).values) == {"gaussian"}:
+        own = values[rows[0] : rows[-1] + 1]
+        center, scale = preprocessing.center(view), preprocessing.scale(view)
+        limit = _MAX_OFFSET if values.dtype == np.float32 else _MAX_OFFSET**2
+        if not np.isnan(own).any() and np.abs(center).max() <= limit * scale.min():
+            return _Table(own, center, scale)
+    return _Table(preprocessing.apply(view, values[rows])[:, columns], nothing, nothing)
 
 
 def _describe(
     view: str,
     likelihood: str,
     features: tuple[str, ...],
-    tables: list[NDArray[np.floating]],
-    rows: list[NDArray[np.intp]],
+    tables: list[_Table],
+    rows: list[Index],
     known: Known,
 ) -> Part:
     """Count and sum a part over its blocks, always in the same order."""
     shape = (len(known.groups), len(features))
     n_observed, sum_squares, n_seen = np.zeros(shape), np.zeros(shape), np.zeros(len(features))
     total, square, largest, n_rows = (np.zeros(len(features)) for _ in range(4))
-    for table, own in zip(tables, rows, strict=True):
+    for own_table, own in zip(tables, rows, strict=True):
+        table = own_table.scaled()
         seen = ~np.isnan(table)
         group = known.group_of[own[0]]
         weights = np.ones(len(own)) if known.weights is None else known.weights[own]
@@ -251,7 +285,9 @@ def _describe(
         variance=np.maximum(square / count - mean**2, 0.0),
         largest=largest,
         curvature=FAMILIES[likelihood].curvature(largest, exposure),
-        levels=_find_levels(tables, largest, n_seen) if likelihood == "ordinal" else np.empty((0, 0)),
+        levels=_find_levels([table.values for table in tables], largest, n_seen)
+        if likelihood == "ordinal"
+        else np.empty((0, 0)),
     )
 
 
@@ -284,10 +320,13 @@ def _group_rows(patterns: NDArray[np.intp]) -> Sequence[NDArray[np.intp]]:
     return groups
 
 
-def _make_cells(table: NDArray[np.floating], part: Part, log_exposure: Array) -> Cells:
-    """Make a block's cells of a table that nobody else holds."""
-    missing = np.isnan(table)
-    y = np.ascontiguousarray(table)
+def _make_cells(table: _Table, part: Part, log_exposure: Array) -> Cells:
+    """Make a block's cells; a copy is its own to fill with zeros where values are missing."""
+    if table.scale.size:
+        values = Values(table.values, np.empty((0, 0)), log_exposure, part.levels, table.center, table.scale)
+        return Cells(values, None)
+    missing = np.isnan(table.values)
+    y = np.ascontiguousarray(table.values)
     y[missing] = 0
     # A gaussian column needs no mask: its bound is linear in y, and a missing y of 0 adds nothing to it.
     observed = np.empty((0, 0)) if part.likelihood == "gaussian" else (~missing).astype(np.float64)

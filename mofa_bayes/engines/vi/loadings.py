@@ -1,12 +1,14 @@
 """Updates of the loadings of one part: three ways to the same optimum, each where it is the quickest."""
 
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.linalg import eigh
 
 from mofa_bayes.engines.vi.kernels import (
     Array,
+    Index,
     diagonal_of,
     pack,
     pair_weights,
@@ -21,142 +23,208 @@ from mofa_bayes.engines.vi.part_state import PartState
 from mofa_bayes.engines.vi.rows import PartSums
 from mofa_bayes.spec import Prior, SpikeSlab
 
+_CHUNK = 2048
+
 
 def is_together(prior: Prior) -> bool:
     """Whether a feature's loadings are updated together: a dense prior that admits either sign."""
     return not isinstance(prior, SpikeSlab) and not prior.positive
 
 
+@dataclass(frozen=True, slots=True)
+class Above:
+    """What stands above the loadings of a part, as its update needs it.
+
+    E[precision] and E[log precision] of loadings (D or 1, K), E[logit theta] (K,), and the prior precision of the
+    coefficients of known terms.
+    """
+
+    precision: Array
+    log_precision: Array
+    log_odds: Array
+    known_precision: float
+
+    def take(self, features: slice) -> "Above":
+        """Keep what belongs to some features."""
+        if len(self.precision) == 1:
+            return self
+        return replace(self, precision=self.precision[features], log_precision=self.log_precision[features])
+
+    def prior_precision(self, n_terms: int) -> Array:
+        """Prior precision of loadings and known terms (J,), where all features have the same."""
+        n_known = n_terms - self.precision.shape[1]
+        return np.append(self.precision[0], np.full(n_known, self.known_precision))
+
+
+Mapper = Callable[[Callable[[slice], float], Sequence[slice]], Iterable[float]]
+
+
 def update_loadings(
-    part: Part,
-    state: PartState,
-    prior: Prior,
-    precisions: tuple[Array, Array, Array],
-    sums: PartSums,
-    known_precision: float,
+    part: Part, state: PartState, prior: Prior, above: Above, sums: PartSums, mapper: Mapper = map
 ) -> tuple[PartState, Array, float]:
     """Update loadings and coefficients of known terms.
 
     Parameters
     ----------
-    part, state, prior
-        The part, its q, and the prior of its view.
-    precisions
-        E[precision] and E[log precision] of loadings, (D or 1, K), and E[logit theta] (K,).
+    part, state, prior, above
+        The part, its q, the prior of its view, and what stands above.
     sums
         Sums over rows, stacked by group: cross (G, D, J), grams (G, n_gram, P).
-    known_precision
-        Prior precision of the coefficients of known terms.
+    mapper
+        Applies a function to chunks of features, in threads if it likes.
 
     Returns
     -------
     The part, E[w^2] (D, K), and the entropy gained: of q(s, w) less active (log 2 pi) / 2, less the KL of the
     coefficients of known terms.
     """
-    is_shared = part.n_grams == 1 and len(sums.cross) == 1 and len(precisions[0]) == 1
+    data = _Data(
+        sums.cross,
+        sums.grams,
+        part.gram_of,
+        np.ascontiguousarray(state.kappa_weight(part)),
+        np.ascontiguousarray(state.square_weight(part)),
+    )
+    is_shared = part.n_grams == 1 and len(sums.cross) == 1 and len(above.precision) == 1
     if is_together(prior):
         update = _solve_shared if is_shared else _solve_each
-        return update(part, state, precisions[0], sums, known_precision)
+        return update(data, state, above, mapper)
     if is_shared and isinstance(prior, SpikeSlab) and not prior.positive:
-        return _sweep_shared(part, state, precisions, sums, known_precision)
-    return _sweep_each(part, state, prior, precisions, sums, known_precision)
+        return _sweep_shared(data, state, above, mapper)
+    return _sweep_each(data, state, prior, above, mapper)
 
 
-def _solve_shared(
-    part: Part, state: PartState, precision: Array, sums: PartSums, known_precision: float
-) -> tuple[PartState, Array, float]:
+@dataclass(frozen=True, slots=True)
+class _Data:
+    """Sums by group, which Gram matrix each feature has, and the weights of both kinds of sums (G, D)."""
+
+    cross: Array
+    grams: Array
+    gram_of: Index
+    kappa_weight: Array
+    square_weight: Array
+
+    def take(self, features: slice) -> tuple[Array, Array, Index, Array, Array]:
+        """Keep what belongs to some features, as the kernels take it."""
+        return (
+            self.cross[:, features],
+            self.grams,
+            self.gram_of[features],
+            self.kappa_weight[:, features],
+            self.square_weight[:, features],
+        )
+
+
+def _in_chunks(mapper: Mapper, n_features: int, function: Callable[[slice], float]) -> float:
+    """Sum a function over chunks of features, which do not depend on the number of threads."""
+    chunks = [slice(start, min(start + _CHUNK, n_features)) for start in range(0, n_features, _CHUNK)]
+    return float(sum(mapper(function, chunks)))
+
+
+def _solve_shared(data: _Data, state: PartState, above: Above, mapper: Mapper) -> tuple[PartState, Array, float]:
     """Solve all features at once in the eigenbasis of their one Gram matrix (DESIGN section 4, dense W | Z).
 
     With A the prior precisions and A^-1/2 G A^-1/2 = Q diag(l) Q', T = A^-1/2 Q diagonalises every feature's precision:
     Cov[w~_d] = T diag(1 / (omega_d l + 1)) T' and E[w~_d] = Cov[w~_d] kappa_d h_d.
     """
-    n_terms = state.mean.shape[1]
-    prior = np.append(precision[0], np.full(n_terms - state.n_factors, known_precision))
+    n_features, n_terms = state.mean.shape
+    size, prior = state.n_factors, above.prior_precision(n_terms)
     root = prior**-0.5
-    values, vectors = eigh(root[:, None] * unpack(sums.grams[0, 0], n_terms) * root)
+    values, vectors = eigh(root[:, None] * unpack(data.grams[0, 0], n_terms) * root)
     basis = root[:, None] * vectors
-    spread = 1 / (np.outer(state.square_weight(part)[0], np.maximum(values, 0.0)) + 1)
-    linear = sums.cross[0] * state.kappa_weight(part)[0][:, None]
-    mean = ((linear @ basis) * spread) @ basis.T
+    mean, spread = np.empty_like(state.mean), np.empty((n_features, n_terms))
+
+    def solve(chunk: slice) -> float:
+        spread[chunk] = 1 / (np.outer(data.square_weight[0, chunk], np.maximum(values, 0.0)) + 1)
+        linear = data.cross[0, chunk] * data.kappa_weight[0, chunk, None]
+        mean[chunk] = ((linear @ basis) * spread[chunk]) @ basis.T
+        return float(np.log(spread[chunk]).sum())
+
+    log_determinant = _in_chunks(mapper, n_features, solve) - n_features * np.log(prior).sum()
     updated = replace(state, mean=mean, spread=spread, basis=basis)
     variances = updated.variances()
-    size = state.n_factors
     square = np.square(mean) + variances
-    known = (np.log(known_precision) - known_precision * square[:, size:]).sum()
-    log_determinant = np.log(spread).sum() - part.n_features * np.log(prior).sum()
-    gained = (log_determinant + part.n_features * n_terms + known) / 2
+    known = (np.log(above.known_precision) - above.known_precision * square[:, size:]).sum()
     updated = replace(updated, slab_mean=mean[:, :size], slab_variance=variances[:, :size])
-    return updated, square[:, :size], float(gained)
+    return updated, square[:, :size], float(log_determinant + n_features * n_terms + known) / 2
 
 
-def _solve_each(
-    part: Part, state: PartState, precision: Array, sums: PartSums, known_precision: float
-) -> tuple[PartState, Array, float]:
+def _solve_each(data: _Data, state: PartState, above: Above, mapper: Mapper) -> tuple[PartState, Array, float]:
     n_features, n_terms = state.mean.shape
+    size = state.n_factors
     mean, spread = np.empty_like(state.mean), np.empty((n_features, n_terms * (n_terms + 1) // 2))
-    square, gained = np.empty_like(state.slab_mean), np.zeros(state.n_factors + 1)
-    weights = np.ascontiguousarray(state.kappa_weight(part)), np.ascontiguousarray(state.square_weight(part))
-    data = (sums.cross, sums.grams, part.gram_of, *weights)
-    sweep_dense(*data, precision, known_precision, mean, spread, square, gained)
-    loadings, variance = mean[:, : state.n_factors], spread[:, diagonal_of(n_terms)[: state.n_factors]]
+    square = np.empty((n_features, size))
+
+    def solve(chunk: slice) -> float:
+        gained = np.zeros(size + 1)
+        precision = above.take(chunk).precision
+        own = mean[chunk], spread[chunk], square[chunk]
+        sweep_dense(*data.take(chunk), precision, above.known_precision, *own, gained)
+        return float(gained.sum())
+
+    gained = _in_chunks(mapper, n_features, solve)
+    loadings, variance = mean[:, :size], spread[:, diagonal_of(n_terms)[:size]]
     updated = replace(
         state, mean=mean, spread=spread, basis=np.empty((0, 0)), slab_mean=loadings, slab_variance=variance
     )
-    return updated, square, float(gained.sum())
+    return updated, square, gained
 
 
-def _sweep_shared(
-    part: Part, state: PartState, precisions: tuple[Array, Array, Array], sums: PartSums, known_precision: float
-) -> tuple[PartState, Array, float]:
-    precision, log_precision, log_odds = precisions
-    size, n_terms = state.n_factors, state.mean.shape[1]
-    gram = unpack(sums.grams[0, 0], n_terms)
-    square_weight = np.ascontiguousarray(state.square_weight(part)[0])
-    prior = np.append(precision[0], np.full(n_terms - size, known_precision))
-    sigma2 = 1 / (np.outer(square_weight, np.diag(gram)) + prior)
-    log_sigma2 = np.log(sigma2)
-    residual = sums.cross[0] * state.kappa_weight(part)[0][:, None]
-    residual -= (state.mean @ gram) * square_weight[:, None]
-    mean, slab_mean, inclusion = state.mean.copy(), np.empty_like(state.slab_mean), np.empty_like(state.inclusion)
-    odds = np.empty_like(slab_mean)
-    start = log_odds + log_precision[0] / 2
-    sweep_shared(
-        residual, gram, square_weight, start, log_sigma2[:, :size] / 2, sigma2, mean, slab_mean, inclusion, odds
-    )
-    square = inclusion * (np.square(slab_mean) + sigma2[:, :size])
-    spread = sigma2.copy()
-    spread[:, :size] = square - np.square(mean[:, :size])
-    magnitude = np.minimum(np.abs(odds), 700.0)
-    small = np.exp(-magnitude)
-    entropy = np.log1p(small) + magnitude * small / (1 + small)
-    gained = np.sum(inclusion * (log_sigma2[:, :size] + 1)) / 2 + entropy.sum()
-    known = np.square(mean[:, size:]) + sigma2[:, size:]
-    gained += np.sum(log_sigma2[:, size:] + np.log(known_precision) + 1 - known_precision * known) / 2
+def _sweep_shared(data: _Data, state: PartState, above: Above, mapper: Mapper) -> tuple[PartState, Array, float]:
+    n_features, n_terms = state.mean.shape
+    size, prior = state.n_factors, above.prior_precision(n_terms)
+    gram = unpack(data.grams[0, 0], n_terms)
+    log_odds = above.log_odds + above.log_precision[0] / 2
+    mean, spread = state.mean.copy(), np.empty_like(state.mean)
+    slab_mean, slab_variance, inclusion, square = (np.empty((n_features, size)) for _ in range(4))
+
+    def sweep(chunk: slice) -> float:
+        weight = data.square_weight[0, chunk]
+        sigma2 = 1 / (np.outer(weight, np.diag(gram)) + prior)
+        log_sigma2 = np.log(sigma2)
+        residual = data.cross[0, chunk] * data.kappa_weight[0, chunk, None] - (mean[chunk] @ gram) * weight[:, None]
+        odds = np.empty((len(weight), size))
+        own = mean[chunk], slab_mean[chunk], inclusion[chunk]
+        sweep_shared(residual, gram, weight, log_odds, log_sigma2[:, :size] / 2, sigma2, *own, odds)
+        slab_variance[chunk], spread[chunk] = sigma2[:, :size], sigma2
+        square[chunk] = inclusion[chunk] * (np.square(slab_mean[chunk]) + sigma2[:, :size])
+        spread[chunk, :size] = square[chunk] - np.square(mean[chunk, :size])
+        magnitude = np.minimum(np.abs(odds), 700.0)
+        small = np.exp(-magnitude)
+        entropy = np.log1p(small) + magnitude * small / (1 + small)
+        known = np.square(mean[chunk, size:]) + sigma2[:, size:]
+        known = log_sigma2[:, size:] + np.log(above.known_precision) + 1 - above.known_precision * known
+        return float(np.sum(inclusion[chunk] * (log_sigma2[:, :size] + 1)) / 2 + entropy.sum() + known.sum() / 2)
+
+    gained = _in_chunks(mapper, n_features, sweep)
     updated = replace(
-        state, mean=mean, spread=spread, slab_mean=slab_mean, slab_variance=sigma2[:, :size], inclusion=inclusion
+        state, mean=mean, spread=spread, slab_mean=slab_mean, slab_variance=slab_variance, inclusion=inclusion
     )
-    return updated, square, float(gained)
+    return updated, square, gained
 
 
 def _sweep_each(
-    part: Part,
-    state: PartState,
-    prior: Prior,
-    precisions: tuple[Array, Array, Array],
-    sums: PartSums,
-    known_precision: float,
+    data: _Data, state: PartState, prior: Prior, above: Above, mapper: Mapper
 ) -> tuple[PartState, Array, float]:
-    precision, log_precision, log_odds = precisions
+    n_features, size = state.slab_mean.shape
     is_sparse = isinstance(prior, SpikeSlab)
-    moments = precision, log_precision, log_odds if is_sparse else np.zeros(state.n_factors)
+    log_odds = above.log_odds if is_sparse else np.zeros(size)
     mean, spread = state.mean.copy(), state.spread.copy()
-    slab = tuple(np.array(own, order="C") for own in (state.slab_mean, state.slab_variance, state.inclusion))
-    square, gained = np.empty(state.slab_mean.shape), np.zeros(state.n_factors + 1)
-    weights = np.ascontiguousarray(state.kappa_weight(part)), np.ascontiguousarray(state.square_weight(part))
-    data = (sums.cross, sums.grams, part.gram_of, *weights)
-    sweep_elements(*data, *moments, known_precision, is_sparse, prior.positive, mean, *slab, spread, square, gained)
-    updated = replace(state, mean=mean, spread=spread, slab_mean=slab[0], slab_variance=slab[1], inclusion=slab[2])
-    return updated, square, float(gained.sum())
+    slab_mean, slab_variance, inclusion, square = (np.empty((n_features, size)) for _ in range(4))
+
+    def sweep(chunk: slice) -> float:
+        gained = np.zeros(size + 1)
+        over = above.take(chunk)
+        moments = over.precision, over.log_precision, log_odds, above.known_precision
+        own = mean[chunk], slab_mean[chunk], slab_variance[chunk], inclusion[chunk], spread[chunk], square[chunk]
+        sweep_elements(*data.take(chunk), *moments, is_sparse, prior.positive, *own, gained)
+        return float(gained.sum())
+
+    gained = _in_chunks(mapper, n_features, sweep)
+    updated = replace(
+        state, mean=mean, spread=spread, slab_mean=slab_mean, slab_variance=slab_variance, inclusion=inclusion
+    )
+    return updated, square, gained
 
 
 def quadratic_forms(part: Part, state: PartState, cross: Array, grams: Array) -> Array:

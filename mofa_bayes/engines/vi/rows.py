@@ -1,7 +1,7 @@
 """What one block of rows contributes: q(z) given the globals, and the sums the globals need. Pure functions."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -76,13 +76,11 @@ class PartSums:
     squares: Array
     constant: float
 
-    def __add__(self, other: "PartSums") -> "PartSums":
-        return PartSums(
-            self.cross + other.cross,
-            self.grams + other.grams,
-            self.squares + other.squares,
-            self.constant + other.constant,
-        )
+    def absorb(self, other: "PartSums") -> "PartSums":
+        """Add the sums of other rows into the arrays of these, which are given up: a second table may not fit."""
+        for mine, theirs in ((self.cross, other.cross), (self.grams, other.grams), (self.squares, other.squares)):
+            np.add(mine, theirs, out=mine)
+        return replace(self, constant=self.constant + other.constant)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +103,10 @@ class Sums:
 
 
 def add(left: Sums, right: Sums) -> Sums:
-    """Add the sums of two sets of rows."""
+    """Add the sums of two sets of rows; `left` is given up."""
     parts, factors = dict(left.parts), dict(left.factors)
     for key, part in right.parts.items():
-        parts[key] = parts[key] + part if key in parts else part
+        parts[key] = parts[key].absorb(part) if key in parts else part
     for group, own in right.factors.items():
         factors[group] = factors[group] + own if group in factors else own
     return Sums(parts, factors, left.entropy + right.entropy)
@@ -171,7 +169,7 @@ def infer_rows(
         else:
             precision += (local.omega * own.square_weight[block.group]) @ own.pairs
         weighted = own.mean[:, :n_factors] * own.kappa_weight[block.group][:, None]
-        linear += local.kappa @ weighted.astype(local.kappa.dtype)
+        linear += local.times(weighted)
     for f, column in enumerate(block.design.T):
         start = n_packed(n_factors + f)
         linear -= column[:, None] * precision[:, start : start + n_factors]
@@ -207,7 +205,7 @@ def collect_sums(
     for number, cells in block.cells.items():
         local = locals_[number]
         weighted = terms if block.weights is None else terms * weights[:, None]
-        cross = (local.kappa.T @ weighted.astype(local.kappa.dtype)).astype(np.float64, copy=False)
+        cross = local.cross(weighted)
         grams = _shared_grams(cells, parts[number], whole, pairs) if local.omega is None else local.omega.T @ pairs
         squares = local.squares
         if len(squares) and block.weights is not None:

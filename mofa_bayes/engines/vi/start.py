@@ -1,8 +1,8 @@
 """Where ascent starts: the leading left singular vectors of all views together, each view counting the same."""
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mofa_bayes.engines.vi.families import Local
 from mofa_bayes.engines.vi.kernels import Array, n_packed
 from mofa_bayes.engines.vi.layout import Block, Cells, Layout, Part
 from mofa_bayes.engines.vi.rows import Rows
@@ -58,13 +58,16 @@ def _centers_and_weights(layout: Layout) -> tuple[list[Array], list[float]]:
     centers = []
     for number, part in enumerate(layout.parts):
         sums, count = np.zeros_like(part.n_observed), np.zeros_like(part.n_observed)
-        for block in _with(layout, number):
-            sums[block.group] += _real(part, block.cells[number]).sum(axis=0, dtype=np.float64)
-            count[block.group] += _n_seen(part, block, number)
-        center = sums / np.maximum(count, 1.0)
         square = np.zeros(part.n_features)
         for block in _with(layout, number):
-            square += np.square(_real(part, block.cells[number])).sum(axis=0, dtype=np.float64)
+            own = _real(part, block.cells[number])
+            sums[block.group] += own.cross(np.ones((block.n_rows, 1)))[:, 0]
+            count[block.group] += _n_seen(part, block, number)
+            if part.likelihood != "gaussian":
+                square += np.square(own.kappa).sum(axis=0, dtype=np.float64)
+        if part.likelihood == "gaussian":
+            square = part.sum_squares.sum(axis=0)
+        center = sums / np.maximum(count, 1.0)
         totals[part.view] += float(np.maximum(square - (count * center**2).sum(axis=0), 0.0).sum())
         centers.append(center)
     return centers, [1 / max(totals[part.view], 1e-300) for part in layout.parts]
@@ -74,23 +77,23 @@ def _with(layout: Layout, number: int) -> list[Block]:
     return [block for block in layout.blocks if number in block.cells]
 
 
-def _n_seen(part: Part, block: Block, number: int) -> Array | float:
+def _n_seen(part: Part, block: Block, number: int) -> Array:
     cells = block.cells[number]
     if part.likelihood != "gaussian":
-        result: Array = cells.values.observed.sum(axis=0)
-        return result
-    count: Array = np.full(part.n_features, float(block.n_rows))
+        seen: Array = cells.values.observed.sum(axis=0)
+        return seen
+    count = np.full(part.n_features, float(block.n_rows))
     if cells.gaps is not None:
         count[part.scattered] -= cells.gaps.over_rows(np.ones((block.n_rows, 1)))[:, 0]
     return count
 
 
-def _real(part: Part, cells: Cells) -> NDArray[np.floating]:
+def _real(part: Part, cells: Cells) -> Local:
     """Values as real numbers, 0 where missing: counts by log(1 + y / exposure)."""
+    values, nothing = cells.values, np.empty(0)
     if not part.family.is_count:
-        return cells.values.y
-    result: NDArray[np.floating] = np.log1p(cells.values.y / np.exp(cells.values.log_exposure)[:, None])
-    return result
+        return Local(values.y, None, nothing, nothing, values.center, values.scale)
+    return Local(np.log1p(values.y / np.exp(values.log_exposure)[:, None]), None, nothing, nothing)
 
 
 def _times_gram(layout: Layout, centers: list[Array], weights: list[float], basis: Array) -> Array:
@@ -99,9 +102,8 @@ def _times_gram(layout: Layout, centers: list[Array], weights: list[float], basi
     for number, (part, center, weight) in enumerate(zip(layout.parts, centers, weights, strict=True)):
         inner = np.zeros((part.n_features, basis.shape[1]))
         for block in _with(layout, number):
-            values, own = _real(part, block.cells[number]), basis[block.rows]
-            inner += values.T @ own.astype(values.dtype) - np.outer(center[block.group], own.sum(axis=0))
+            own = basis[block.rows]
+            inner += _real(part, block.cells[number]).cross(own) - np.outer(center[block.group], own.sum(axis=0))
         for block in _with(layout, number):
-            values = _real(part, block.cells[number])
-            result[block.rows] += weight * (values @ inner.astype(values.dtype) - center[block.group] @ inner)
+            result[block.rows] += weight * (_real(part, block.cells[number]).times(inner) - center[block.group] @ inner)
     return result

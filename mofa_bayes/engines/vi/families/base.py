@@ -1,6 +1,6 @@
 """What a likelihood tells the engine: a quadratic lower bound on log p(y | eta), entry by entry."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -23,12 +23,32 @@ class Local:
         Per row, summed over its observed entries (n,).
     squares
         sum_n omega y^2 per column (D,), for families with noise whose weights change; empty otherwise.
+    center, scale
+        Where not empty, kappa is (kappa - center) / scale: values of the user's own array, as they are.
     """
 
     kappa: NDArray[np.floating]
     omega: Array | None
     constant: Array
     squares: Array
+    center: Array = field(default_factory=lambda: np.empty(0))
+    scale: Array = field(default_factory=lambda: np.empty(0))
+
+    def times(self, weights: Array) -> Array:
+        """Kappa @ weights, (n, R) for weights (D, R), without a scaled copy of kappa."""
+        if not self.scale.size:
+            return np.asarray(self.kappa @ weights.astype(self.kappa.dtype), dtype=np.float64)
+        weights = weights / self.scale[:, None]
+        scaled: Array = self.kappa @ weights.astype(self.kappa.dtype) - self.center @ weights
+        return scaled
+
+    def cross(self, terms: Array) -> Array:
+        """Kappa' @ terms, (D, R) for terms (n, R), without a scaled copy of kappa."""
+        product: Array = np.asarray(self.kappa.T @ terms.astype(self.kappa.dtype), dtype=np.float64)
+        if self.scale.size:
+            product -= np.outer(self.center, terms.sum(axis=0))
+            product /= self.scale[:, None]
+        return product
 
 
 class Family(Protocol):
@@ -99,12 +119,17 @@ class Values:
         Log exposure per row (n,), 0 without one; for count families.
     levels
         Ordinal only: standard-normal quantiles of the cut points (D, L + 1), padded with infinity; empty otherwise.
+    center, scale
+        Gaussian only: where not empty, y is a view of the user's array, and (y - center) / scale is on the model's
+        scale.
     """
 
     y: NDArray[np.floating]
     observed: Array
     log_exposure: Array
     levels: Array
+    center: Array = field(default_factory=lambda: np.empty(0))
+    scale: Array = field(default_factory=lambda: np.empty(0))
 
 
 class Plain:

@@ -12,4 +12,5 @@ class Gaussian(Plain):
 
     def local(self, values: Values, eta: Array, second: Array, tau: Array, nuisance: Array) -> Local:  # noqa: ARG002
         """See `Family`."""
-        return Local(values.y, None, np.zeros(len(values.y)), np.empty(0))
+        constant = np.zeros(len(values.y))
+        return Local(values.y, None, constant, np.empty(0), values.center, values.scale)
