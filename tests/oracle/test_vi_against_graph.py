@@ -18,7 +18,7 @@ from mofa_bayes.engines.vi.layout import lay_out
 from mofa_bayes.engines.vi.settings import Ascent
 from mofa_bayes.engines.vi.start import start_factors
 
-# Under the vague default the precision of a factor that a view lacks is drawn as 0, and nothing can be computed with it.
+# Under the vague default the precision of a factor that a view lacks is drawn as 0, which nothing can be computed with.
 UNIT = mb.Gamma(shape=1.0, rate=1.0)
 SPARSE = mb.FactorModel(n_factors=2, min_variance=0.0, loadings=mb.SpikeSlab(precision=UNIT))
 
@@ -137,6 +137,35 @@ def draw_slab(state, scale, positive, rng):
     return w, norm.logpdf(w, location, sd)
 
 
+def draw_one_by_one(state, factor, prior, rng):
+    """Draw loadings, coefficients and indicators of a part whose terms are independent; and log q."""
+    size = state.n_factors
+    slab, log_slab = draw_slab(state, factor, prior.positive, rng)
+    active = np.ones(slab.shape, dtype=int)
+    log_q = 0.0
+    if isinstance(prior, mb.SpikeSlab):
+        active = (rng.random(state.inclusion.shape) < state.inclusion).astype(int)
+        log_q += bernoulli.logpmf(active, state.inclusion).sum()
+        off = rng.normal(0, 1 / factor)
+        log_off = norm.logpdf(off, 0, 1 / factor)
+        if prior.positive:
+            off, log_off = np.abs(off), log_off + np.log(2)
+        slab, log_slab = np.where(active, slab, off), np.where(active, log_slab, log_off)
+    rest = state.mean[:, size:], np.sqrt(state.spread[:, size:])
+    known = rng.normal(*rest)
+    return slab, known, active, log_q + log_slab.sum() + norm.logpdf(known, *rest).sum()
+
+
+def draw_together(state, factor, prior, rng):
+    """Draw loadings and coefficients of a part whose features have full covariances; and log q."""
+    size = state.n_factors
+    terms, log_q = np.empty(state.mean.shape), 0.0
+    for d, (mean, covariance) in enumerate(zip(state.mean, state.covariance(), strict=True)):
+        terms[d] = rng.multivariate_normal(mean, covariance)
+        log_q += multivariate_normal.logpdf(terms[d], mean, covariance)
+    return terms[:, :size], terms[:, size:], np.ones((len(terms), size), dtype=int), log_q
+
+
 def draw_view(view, views, fitted, spec, rng):
     """Draw a view's globals from q; return graph variables and log q in the graph's (non-centred) variables."""
     prior, n_factors = spec.loadings_of(view), fitted.globals.n_factors
@@ -159,27 +188,9 @@ def draw_view(view, views, fitted, spec, rng):
             place = np.argsort([features.index(name) for name in part.features])
             out[f"dispersion_{view}"] = state.nuisance[place]
             log_q += np.sum(np.log(0.1) - 0.1 * state.nuisance)
-        if state.is_elementwise:
-            slab, log_slab = draw_slab(state, factor[columns], prior.positive, rng)
-            if isinstance(prior, mb.SpikeSlab):
-                active = (rng.random(state.inclusion.shape) < state.inclusion).astype(int)
-                log_q += bernoulli.logpmf(active, state.inclusion).sum()
-                off = rng.normal(0, 1 / factor[columns])
-                log_off = norm.logpdf(off, 0, 1 / factor[columns])
-                if prior.positive:
-                    off, log_off = np.abs(off), log_off + np.log(2)
-                slab, log_slab = np.where(active, slab, off), np.where(active, log_slab, log_off)
-                s[columns] = active
-            w[columns] = slab
-            log_q += log_slab.sum()
-            rest = state.mean[:, n_factors:], np.sqrt(state.spread[:, n_factors:])
-            known[columns] = rng.normal(*rest)
-            log_q += norm.logpdf(known[columns], *rest).sum()
-        else:
-            for d, mean, covariance in zip(columns, state.mean, unpack(state.spread, state.mean.shape[1]), strict=True):
-                draw = rng.multivariate_normal(mean, covariance)
-                log_q += multivariate_normal.logpdf(draw, mean, covariance)
-                w[d], known[d] = draw[:n_factors], draw[n_factors:]
+        draw_part = draw_one_by_one if state.is_elementwise else draw_together
+        w[columns], known[columns], s[columns], more = draw_part(state, factor[columns], prior, rng)
+        log_q += more
     log_q -= np.log(factor).sum()
     out |= {f"slab_{view}": w * factor, f"intercept_{view}": known[:, :n_groups].T}
     if views.groups is None:
