@@ -66,6 +66,6 @@ def _cover(cohort: Cohort, post: Posterior, level: float, rng: np.random.Generat
         is_real = cohort.views.likelihoods(view).values == "gaussian"
         hidden = cohort.views[view].isnull().values & cohort.views.has_view(view).values[:, None] & is_real
         truth = cohort.complete[view].to_numpy()
-        lower, upper = imputed[f"{view}_lower"].values, imputed[f"{view}_upper"].values
+        lower, upper = imputed[f"lower_{view}"].values, imputed[f"upper_{view}"].values
         inside.append(((truth >= lower) & (truth <= upper))[hidden])
     return np.concatenate(inside)

@@ -3,7 +3,7 @@
 import hashlib
 import html
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -184,6 +184,13 @@ class MultiView:
         DataError
             A subject is unknown or named twice.
         """
+        if isinstance(subjects, str) or not isinstance(subjects, Iterable):
+            raise DataError(
+                "selection of subjects",
+                got=repr(subjects)[:80],
+                expected="a list of identifiers",
+                do="Write views.sel([...]).",
+            )
         wanted = [str(subject) for subject in subjects]
         known = set(self.subjects)
         if not wanted or len(set(wanted)) < len(wanted) or not known.issuperset(wanted):
@@ -198,6 +205,10 @@ class MultiView:
 
     def keep_views(self, names: Sequence[str]) -> "MultiView":
         """Return the cohort as seen through some of its views; subjects who have none of them stay, unobserved."""
+        if isinstance(names, str) or not isinstance(names, Iterable):
+            raise DataError(
+                "views to keep", got=repr(names)[:80], expected="a list of names", do='Write views.keep_views(["rna"]).'
+            )
         for view in names:
             self._require(view)
         if not names:

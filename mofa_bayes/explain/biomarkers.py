@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from mofa_bayes.errors import DataError, name_some
-from mofa_bayes.explain.summarise import require_aligned, require_level, summarise
+from mofa_bayes.explain.summarise import require_aligned, require_level, require_share, summarise
 from mofa_bayes.posterior import Posterior
 
 
@@ -54,8 +54,8 @@ def biomarkers(
     """
     require_aligned(post)
     require_level(level)
-    if fdr is not None and not 0 < fdr < 1:
-        raise DataError("fdr", got=repr(fdr), expected="a share in (0, 1), or None", do="0.05 is usual.")
+    if fdr is not None:
+        require_share("fdr", fdr, "0.05 is usual; None keeps every row.")
     chosen = list(post.factor_names if factors is None else factors)
     unknown = [name for name in chosen if name not in post.factor_names]
     if unknown or not chosen:
@@ -65,7 +65,7 @@ def biomarkers(
             expected=f"names among {', '.join(post.factor_names)}",
             do="Use names of post.factor_names.",
         )
-    table = pd.concat([_list_view(post, own, chosen, level) for own in ([view] if view else post.views)])
+    table = pd.concat([_list_view(post, own, chosen, level) for own in (post.views if view is None else [view])])
     order = np.lexsort((-table["mean"].abs(), table["local_fdr"]))
     table = table.iloc[order].reset_index(drop=True)
     table["fdr"] = table["local_fdr"].cumsum() / np.arange(1, len(table) + 1)

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from mofa_bayes.errors import DataError
+from mofa_bayes.explain.summarise import require_share
 from mofa_bayes.explain.variance import variance_explained
 from mofa_bayes.posterior import Posterior
 
@@ -32,10 +32,7 @@ def sharing(post: Posterior, *, min_variance: float = 0.01) -> pd.DataFrame:
     DataError
         `min_variance` is not in (0, 1).
     """
-    if not 0 < min_variance < 1:
-        raise DataError(
-            "min_variance", got=repr(min_variance), expected="a share in (0, 1)", do="0.01 stands for 1 % of a view."
-        )
+    require_share("min_variance", min_variance, "0.01 stands for 1 % of a view.")
     alone = variance_explained(post)["alone"].stack(point=("chain", "draw")).transpose("factor", "point", "view")
     is_active = alone.values >= min_variance
     rows = [_describe(name, own, post.views) for name, own in zip(post.factor_names, is_active, strict=True)]

@@ -34,14 +34,21 @@ def summarise(draws: xr.DataArray, *, level: float = 0.95) -> pd.DataFrame:
     return table[["mean", "sd", "lower", "upper"]].assign(level=level).reset_index()
 
 
-def require_level(level: float) -> None:
+def require_level(level: object) -> None:
     """Raise DataError unless `level` is in (0, 1)."""
-    if not isinstance(level, int | float) or not 0 < level < 1:
-        raise DataError("level", got=repr(level), expected="a number in (0, 1)", do="0.95 is usual.")
+    require_share("level", level, "0.95 is usual.")
+
+
+def require_share(what: str, value: object, do: str) -> None:
+    """Raise DataError unless `value` is a number in (0, 1)."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+        raise DataError(what, got=repr(value)[:80], expected="a number in (0, 1)", do=do)
 
 
 def require_aligned(post: Posterior) -> None:
     """Raise FitError when draws of the posterior differ by rotation, sign or order and cannot be averaged."""
+    if not isinstance(post, Posterior):
+        raise DataError("posterior", got=type(post).__name__, expected="a Posterior", do="Pass what mb.fit returned.")
     if not post.is_aligned:
         raise FitError(
             "posterior",

@@ -67,7 +67,7 @@ def _columns_of(likelihood: str, view: str, views: MultiView) -> tuple[str, np.n
     own = views.likelihoods(view).values == likelihood
     if own.all():
         return f"feature_{view}", np.arange(len(own))
-    dim = f"feature_{view}_{likelihood}"
+    dim = f"{likelihood}_feature_{view}"
     pm.modelcontext(None).add_coord(dim, np.asarray(views.features(view))[own])
     return dim, np.cumsum(own) - 1
 

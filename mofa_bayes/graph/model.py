@@ -63,7 +63,7 @@ def draw_factors(prior: FactorPrior, group_of: np.ndarray) -> "TensorVariable[An
     if isinstance(prior, StandardFactors):
         factors: TensorVariable[Any, Any] = pm.Normal("factors", 0.0, 1.0, dims=("subject", "factor"))
         return factors
-    beta = pm.Gamma("ard_factors", prior.precision.shape, prior.precision.rate, dims=("group", "factor"))
+    beta = pm.Gamma("factor_precision", prior.precision.shape, prior.precision.rate, dims=("group", "factor"))
     scaled: TensorVariable[Any, Any] = pm.Normal("factors", 0.0, tau=beta[group_of], dims=("subject", "factor"))
     return scaled
 

@@ -76,7 +76,7 @@ def build_tree(
         _summarise_view(view, pieces, views, stored)
     if fitted.globals.factors is not None:
         own = fitted.globals.factors
-        draws["ard_factors"] = (
+        draws["factor_precision"] = (
             ("draw", "group", "factor"),
             rng.gamma(own.shape, 1.0, (n_draws, *own.shape.shape)) / own.rate,
         )
@@ -154,7 +154,7 @@ def _real_features(views: MultiView) -> dict[str, np.ndarray]:
     for view in views.names:
         is_real = _has_noise(views, view)
         if is_real.any() and not is_real.all():
-            found[f"feature_{view}_gaussian"] = np.asarray(views.features(view))[is_real]
+            found[f"noisy_feature_{view}"] = np.asarray(views.features(view))[is_real]
     return found
 
 
@@ -196,7 +196,7 @@ def _draw_view(
     draws[f"loadings_{view}"] = (("draw", feature, "factor"), terms[:, :, :n_factors])
     intercepts = np.moveaxis(terms[:, :, n_factors : n_factors + n_groups], 2, 1)
     is_real = _has_noise(views, view)
-    real_feature = feature if is_real.all() else f"{feature}_gaussian"
+    real_feature = feature if is_real.all() else f"noisy_{feature}"
     noise_sd = noise_sd[:, :, is_real]
     by_group = n_groups > 1
     between = ("group",) if by_group else ()

@@ -36,12 +36,12 @@ def impute_views(
 
     Returns
     -------
-    Per view `<view>`, `<view>_lower` and `<view>_upper` (subject, feature_<view>): observed entries as they are, with
-    an interval of no width; the others with the predictive mean and interval, noise included, except that a bernoulli
-    entry gets its probability of 1 and the interval of that.
+    Per view `mean_<view>`, `lower_<view>` and `upper_<view>` (subject, feature_<view>): observed entries as they are,
+    with an interval of no width; the others with the predictive mean and interval, noise included, except that a
+    bernoulli entry gets its probability of 1 and the interval of that.
     """
-    if not 0 < level < 1:
-        raise DataError("level", got=repr(level), expected="a number in (0, 1)", do="0.95 is usual.")
+    if not isinstance(level, int | float) or not 0 < level < 1:
+        raise DataError("level", got=repr(level)[:80], expected="a number in (0, 1)", do="0.95 is usual.")
     preprocessing = Preprocessing(dataset=tree.children["preprocessing"].to_dataset())
     filled: dict[str, xr.DataArray] = {}
     for view in views.names:
@@ -55,7 +55,7 @@ def impute_views(
             mean[n, d], lower[n, d], upper[n, d] = model.summarise(eta, n, d, level, rng)
         own = preprocessing_subset(preprocessing, view, views)
         missing = np.isnan(values)
-        for name, array in ((view, mean), (f"{view}_lower", lower), (f"{view}_upper", upper)):
+        for name, array in ((f"mean_{view}", mean), (f"lower_{view}", lower), (f"upper_{view}", upper)):
             filled[name] = views[view].copy(data=np.where(missing, own.invert(view, array), values)).rename(name)
     return xr.Dataset(filled)
 

@@ -195,9 +195,16 @@ class Posterior:
 
         Returns
         -------
-        Dataset with `<view>`, `<view>_lower` and `<view>_upper` (subject, feature_<view>) on the scale of the data. A
-        bernoulli entry gets its probability of 1. Observed entries are returned as they are.
+        Dataset with `mean_<view>`, `lower_<view>` and `upper_<view>` (subject, feature_<view>) on the scale of the
+        data. A bernoulli entry gets its probability of 1. Observed entries are returned as they are.
         """
+        if not isinstance(views, MultiView):
+            raise DataError(
+                "views",
+                got=type(views).__name__,
+                expected="a MultiView",
+                do="Build it with MultiView.from_frames(...).",
+            )
         is_same = views.fingerprint == self.tree.attrs["data_fingerprint"]
         moments = self.factor_moments().sel(views.subjects) if is_same else self.project(views)
         return impute_views(self.tree, views, moments, level=level, rng=np.random.default_rng(seed))

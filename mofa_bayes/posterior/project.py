@@ -82,6 +82,13 @@ def _with_fit(layout: Layout, moments: xr.Dataset) -> tuple[Layout, dict[int, Pa
 def _as_views(new: MultiView | Mapping[str, pd.DataFrame], moments: xr.Dataset, known: list[str]) -> MultiView:
     if isinstance(new, MultiView):
         return new
+    if not isinstance(new, Mapping):
+        raise DataError(
+            "views to project",
+            got=type(new).__name__,
+            expected="a MultiView, or a mapping from view name to DataFrame",
+            do='Write post.project({"rna": df_rna}).',
+        )
     likelihoods = {
         view: {str(column): str(stored[str(column)]) for column in table.columns if str(column) in stored}
         for view, table in new.items()

@@ -219,7 +219,7 @@ def estimate_bound(views, spec, fitted, n_draws=250):
         z, log_q = draw_rows(fitted, place, rng)
         point = {"factors": z}
         if fitted.globals.factors is not None:
-            point["ard_factors"], more = draw_gamma(fitted.globals.factors.shape, fitted.globals.factors.rate, rng)
+            point["factor_precision"], more = draw_gamma(fitted.globals.factors.shape, fitted.globals.factors.rate, rng)
             log_q += more
         for view in views.names:
             own, own_q = draw_view(view, views, fitted, spec, rng)

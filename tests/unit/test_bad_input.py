@@ -494,6 +494,30 @@ POSTERIORS = [
     Case("biomarkers of an unknown view", lambda w: mb.biomarkers(w.post, "mri"), DataError, "'mri'"),
     Case("biomarkers of an unknown factor", lambda w: mb.biomarkers(w.post, factors=["F99"]), DataError, "'F99'"),
     Case("biomarkers of no factor", lambda w: mb.biomarkers(w.post, factors=[]), DataError, "factors"),
+    Case("biomarkers of an empty name", lambda w: mb.biomarkers(w.post, ""), DataError, "view"),
+    Case("biomarkers at a rate in words", lambda w: mb.biomarkers(w.post, fdr="5 %"), DataError, "fdr"),
+    Case("biomarkers of views", lambda w: mb.biomarkers(w.cohort.views), DataError, "posterior"),
+    Case("sharing at a share in words", lambda w: mb.sharing(w.post, min_variance="x"), DataError, "min_variance"),
+    Case("imputing a dict", lambda w: w.post.impute({}), DataError, "MultiView"),
+    Case("imputing at a level in words", lambda w: w.post.impute(w.cohort.views, level="x"), DataError, "level"),
+    Case("projecting nothing", lambda w: w.post.project(None), DataError, "NoneType"),
+    Case("selecting a number", lambda w: w.cohort.views.sel(5), DataError, "subjects"),
+    Case("keeping one name without a list", lambda w: w.cohort.views.keep_views("rna"), DataError, "'rna'"),
+    Case("a seed in words", lambda w: mb.fit(w.cohort.views, seed="x", progress=False), FitError, "seed"),
+    Case("a negative seed", lambda w: mb.fit(w.cohort.views, seed=-1, progress=False), FitError, "seed"),
+    Case("settings as a dict", lambda w: mb.fit(w.cohort.views, settings={}, progress=False), FitError, "settings"),
+    Case("no threads", lambda w: mb.Ascent(n_threads=0), SpecError, "n_threads"),
+    Case("no starts", lambda w: mb.Ascent(n_starts=0), SpecError, "n_starts"),
+    Case("a mode in words", lambda w: mb.Ascent(mode="sloth"), SpecError, "sloth"),
+    Case("a feature that nobody has", lambda w: mb.fit(unseen(w), progress=False), FitError, "drop_uninformative"),
+    Case("weights of zero", lambda w: weighted(w, 0.0), DataError, "weights"),
+    Case("weights not a Series", lambda w: mb.MultiView.from_frames({"rna": table()}, weights=3), DataError, "weights"),
+    Case(
+        "exposures of an unknown view",
+        lambda w: mb.MultiView.from_frames({"rna": table()}, exposures={"dna": pd.Series()}),
+        DataError,
+        "'dna'",
+    ),
     *(
         Case(f"biomarkers at fdr {wrong}", lambda w, f=wrong: mb.biomarkers(w.post, fdr=f), DataError, "fdr")
         for wrong in (0.0, 1.0, -0.05, float("nan"))
@@ -568,6 +592,20 @@ SAVED = [
         for name in ("schema_version", "views", "spec", "data_fingerprint", "moments", "posterior")
     ),
 ]
+
+
+def unseen(w: World) -> mb.MultiView:
+    """The cohort with one feature hidden from everybody, as a fold of a cross-validation may have it."""
+    dataset = w.cohort.views.dataset.copy(deep=True)
+    values = dataset["values_rna"].values.copy()
+    values[:, 3] = np.nan
+    return mb.MultiView(dataset.assign(values_rna=(dataset["values_rna"].dims, values)))
+
+
+def weighted(w: World, weight: float) -> mb.MultiView:
+    frame = table()
+    return mb.MultiView.from_frames({"rna": frame}, weights=pd.Series(weight, frame.index))
+
 
 CASES = [
     *A_VIEW,

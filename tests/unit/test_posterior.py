@@ -21,7 +21,7 @@ def test_dims_are_the_words_of_the_design(post):
 def test_noise_belongs_to_gaussian_features_only(post):
     assert post.noise_sd("rna").sizes["feature_rna"] == 60
     noise = post.noise_sd("ehr")
-    names = set(noise["feature_ehr_gaussian"].values)
+    names = set(noise["noisy_feature_ehr"].values)
     kinds = post.likelihoods("ehr").to_series()
     assert names == set(kinds.index[kinds == "gaussian"])
 
@@ -127,13 +127,14 @@ def test_imputation_keeps_what_was_observed_and_brackets_the_rest(cohort, post):
     for view in cohort.views.names:
         values = cohort.views[view].values
         seen = ~np.isnan(values)
-        for name in (view, f"{view}_lower", f"{view}_upper"):
+        for name in (f"mean_{view}", f"lower_{view}", f"upper_{view}"):
             np.testing.assert_array_equal(filled[name].values[seen], values[seen])
-        inner = (filled[view] >= filled[f"{view}_lower"]) & (filled[view] <= filled[f"{view}_upper"])
+        mean = filled[f"mean_{view}"]
+        inner = (mean >= filled[f"lower_{view}"]) & (mean <= filled[f"upper_{view}"])
         assert inner.values.all()
     flags = cohort.views.likelihoods("ehr").values == "bernoulli"
-    assert (filled["ehr"].values[:, flags] >= 0).all()
-    assert (filled["ehr"].values[:, flags] <= 1).all()
+    assert (filled["mean_ehr"].values[:, flags] >= 0).all()
+    assert (filled["mean_ehr"].values[:, flags] <= 1).all()
 
 
 def test_imputation_of_projected_patients_agrees_with_that_of_fitted_ones(cohort, post):
@@ -142,7 +143,7 @@ def test_imputation_of_projected_patients_agrees_with_that_of_fitted_ones(cohort
     part = post.impute(some, seed=1)
     for view in cohort.views.names:
         scale = cohort.views[view].values[~np.isnan(cohort.views[view].values)].std()
-        gap = np.abs(part[view].values - whole[view].sel(subject=list(some.subjects)).values)
+        gap = np.abs(part[f"mean_{view}"].values - whole[f"mean_{view}"].sel(subject=list(some.subjects)).values)
         assert gap.max() < 0.5 * scale
 
 

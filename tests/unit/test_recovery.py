@@ -67,6 +67,6 @@ def test_imputation_beats_the_mean(fitted):
     for view in cohort.views.names:
         hidden = cohort.views[view].isnull().values & cohort.views.has_view(view).values[:, None]
         truth = cohort.complete[view].to_numpy()
-        ours = np.mean((imputed[view].values - truth)[hidden] ** 2)
+        ours = np.mean((imputed[f"mean_{view}"].values - truth)[hidden] ** 2)
         column_means = np.broadcast_to(np.nanmean(cohort.views[view].values, axis=0), truth.shape)
         assert ours < 0.7 * np.mean((column_means - truth)[hidden] ** 2)

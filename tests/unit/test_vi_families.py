@@ -65,7 +65,7 @@ def test_hidden_values_are_predicted_better_than_by_their_mean(fitted):
     _, views, complete, hidden, _, post = fitted
     filled = post.impute(views)
     truth = complete.to_numpy()[hidden]
-    error = np.mean((filled["v"].values[hidden] - truth) ** 2)
+    error = np.mean((filled["mean_v"].values[hidden] - truth) ** 2)
     by_mean = np.broadcast_to(views["v"].mean("subject", skipna=True).values, hidden.shape)[hidden]
     assert error < 0.85 * np.mean((by_mean - truth) ** 2)
 
@@ -76,7 +76,7 @@ def test_intervals_of_hidden_values_cover(fitted):
         pytest.skip("the interval of a binary entry is that of its probability")
     filled = post.impute(views)
     truth = complete.to_numpy()[hidden]
-    inside = (truth >= filled["v_lower"].values[hidden]) & (truth <= filled["v_upper"].values[hidden])
+    inside = (truth >= filled["lower_v"].values[hidden]) & (truth <= filled["upper_v"].values[hidden])
     assert 0.91 < inside.mean() <= 0.995  # intervals of whole numbers hold at least their level
 
 

@@ -95,7 +95,7 @@ def test_new_subjects_need_their_group_and_covariates(data, fitted):
 
 def test_imputation_knows_group_and_covariates(data, fitted):
     views, _, _, _, frame = data
-    filled = fitted.impute(views)["v"].values
+    filled = fitted.impute(views)["mean_v"].values
     hidden = frame.isna().to_numpy()
     assert np.isfinite(filled).all()
     spread = filled[hidden].std()
