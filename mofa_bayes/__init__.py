@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mofa_bayes.data.cohorts import load_transbig
     from mofa_bayes.data.multiview import MultiView
     from mofa_bayes.data.readers import read_clinical, read_views
-    from mofa_bayes.data.simulate import simulate_cohort
+    from mofa_bayes.data.simulate import Design, simulate_cohort
     from mofa_bayes.engines.vi.settings import Ascent
     from mofa_bayes.explain import biomarkers, sharing, variance_explained
     from mofa_bayes.fitting import fit
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from mofa_bayes.zoo import list_models, load_model
 
 _HOMES = {
+    "Design": "data.simulate",
     "StandardFactors": "spec",
     "Normal": "spec",
     "Laplace": "spec",
@@ -82,6 +83,7 @@ __all__ = [
     "ARDFactors",
     "Ascent",
     "Binary",
+    "Design",
     "FactorModel",
     "Gamma",
     "Horseshoe",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from mofa_bayes.errors import MofaBayesError
@@ -41,7 +42,7 @@ def demo(
     summary = frame.groupby("time")[["risk", *shares]].mean().round(3).loc[list(HORIZONS)].reset_index()
     console.print(_as_table("Scores: mean over patients, by horizon in years", summary))
     for path in result.files:
-        console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+        console.print(f"wrote {escape(str(path))}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -70,10 +71,10 @@ def main(
 def _as_table(title: str, frame: "pd.DataFrame") -> Table:
     table = Table(*(str(column) for column in frame.columns), title=title, title_justify="left")
     for row in frame.itertuples(index=False):
-        table.add_row(*(f"{cell:g}" if isinstance(cell, float) else str(cell) for cell in row))
+        table.add_row(*(f"{cell:g}" if isinstance(cell, float) else escape(str(cell)) for cell in row))
     return table
 
 
 def _fail(error: MofaBayesError) -> typer.Exit:
-    Console(stderr=True).print(f"[bold red]error[/] {error}", highlight=False, soft_wrap=True)
+    Console(stderr=True).print(f"[bold red]error[/] {escape(str(error))}", highlight=False, soft_wrap=True)
     return typer.Exit(code=1)

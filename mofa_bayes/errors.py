@@ -53,6 +53,10 @@ class IgnoredWarning(MofaBayesWarning):
     """Something that was given is not used by the part that received it."""
 
 
+class ModelWarning(MofaBayesWarning):
+    """The model can be fitted to these data, but another would do better."""
+
+
 def name_some(names: Iterable[object], limit: int = 5) -> str:
     """Name at most `limit` things, and say how many there are besides.
 

@@ -22,15 +22,17 @@ from mofa_bayes.engines.vi.known import find_known
 from mofa_bayes.engines.vi.layout import lay_out
 from mofa_bayes.engines.vi.settings import Ascent
 from mofa_bayes.engines.vi.starts import ascend_best
-from mofa_bayes.errors import FitError, IgnoredWarning, name_some
+from mofa_bayes.errors import FitError, IgnoredWarning, ModelWarning, name_some
 from mofa_bayes.posterior.build import build_tree
 from mofa_bayes.posterior.build_spectral import build_spectral_tree
 from mofa_bayes.posterior.files import SCHEMA_VERSION
 from mofa_bayes.posterior.posterior import Posterior
+from mofa_bayes.seeds import make_rng
 from mofa_bayes.spec import FactorModel
 from mofa_bayes.watch import is_watched
 
 _ENGINES = ("vi", "spectral")
+_LARGE_COUNT = 200
 
 
 def fit(
@@ -78,8 +80,9 @@ def fit(
     """
     spec = FactorModel() if spec is None else spec
     _require_fit(views, spec, engine, n_draws, settings)
-    start_rng, draw_rng = _make_rng(seed).spawn(2)
+    rng = make_rng(seed)
     provenance = _provenance(views, spec, engine, seed)
+    start_rng, draw_rng = rng.spawn(2)
     if engine == "spectral":
         tree, seconds, converged = *_fit_spectral(views, spec, start_rng, draw_rng, n_draws, settings), True
     else:
@@ -103,23 +106,22 @@ def _fit_spectral(
     n_draws: int,
     settings: Ascent | None,
 ) -> tuple[xr.DataTree, float]:
-    given = {"settings": settings, "groups": views.groups, "covariates": views.covariates, "weights": views.weights}
-    for what, value in given.items():
-        if value is not None:
+    ignored = {
+        "settings": settings is not None,
+        "groups": views.groups is not None,
+        "covariates": views.covariates is not None,
+        "weights": views.weights is not None,
+        "exposures": any(views.exposure(view) is not None for view in views.names),
+        "positive loadings": any(spec.loadings_of(view).positive for view in views.names),
+        "priors on factors": spec.factors.is_learned,
+    }
+    for what, is_given in ignored.items():
+        if is_given:
             warnings.warn(f"engine 'spectral' does not use {what}", IgnoredWarning, stacklevel=3)
     views = gaussianise(views.forget_known())
     preprocessing = fit_preprocessing(views, {view: spec.scale_of(view) for view in views.names})
     found = decompose(tabulate(views, preprocessing), spec, views.n_subjects, rng)
     return build_spectral_tree(found, views, preprocessing, n_draws, draw_rng), found.seconds
-
-
-def _make_rng(seed: object) -> np.random.Generator:
-    is_count = isinstance(seed, int | np.integer) and not isinstance(seed, bool) and seed >= 0
-    if not is_count and not isinstance(seed, np.random.Generator):
-        raise FitError(
-            "seed", got=repr(seed)[:80], expected="a whole number from 0 up or a numpy Generator", do="Write seed=0."
-        )
-    return np.random.default_rng(seed)  # type: ignore[arg-type]
 
 
 def _require_fit(views: MultiView, spec: FactorModel, engine: str, n_draws: int, settings: Ascent | None) -> None:
@@ -152,6 +154,13 @@ def _require_fit(views: MultiView, spec: FactorModel, engine: str, n_draws: int,
             expected="fewer factors than subjects",
             do=f"Ask for at most {max(views.n_subjects // 4, 1)} factors with this cohort.",
         )
+    _require_seen(views)
+    if engine == "vi":
+        _warn_large_counts(views)
+
+
+def _require_seen(views: MultiView) -> None:
+    """Raise FitError when a feature has no value at all."""
     for view in views.names:
         unseen = np.asarray(views.features(view))[np.isnan(views[view].values).all(axis=0)]
         if len(unseen):
@@ -160,6 +169,20 @@ def _require_fit(views: MultiView, spec: FactorModel, engine: str, n_draws: int,
                 got=f"{len(unseen)} features without any observed value ({name_some(unseen)})",
                 expected="at least one observed value per feature",
                 do="Leave them out: views.drop_uninformative().",
+            )
+
+
+def _warn_large_counts(views: MultiView) -> None:
+    """Warn of counts in the hundreds: the bounds of their likelihoods are so loose there that they hardly move."""
+    for view in views.names:
+        is_count = np.isin(views.likelihoods(view).values, ("poisson", "negative_binomial"))
+        usual = float(np.median(np.nanmean(views[view].values[:, is_count], axis=0))) if is_count.any() else 0.0
+        if usual > _LARGE_COUNT:
+            warnings.warn(
+                f"view {view!r}: its counts are {usual:.0f} on average, where the bounds of count likelihoods are too "
+                "loose to climb; log1p of them as gaussian columns will do better",
+                ModelWarning,
+                stacklevel=4,
             )
 
 
@@ -180,12 +203,17 @@ def _showing(progress: bool) -> Iterator[Progress | None]:
         yield lambda n, bound: bar.update(task, description=f"fitting factors: iteration {n}, bound {bound:,.1f}")
 
 
+def _state_of(generator: np.random.Generator) -> str:
+    """Digest of a generator's state, before anything is drawn from it."""
+    return hashlib.sha256(repr(generator.bit_generator.state).encode()).hexdigest()[:16]
+
+
 def _provenance(
     views: MultiView, spec: FactorModel, engine: str, seed: int | np.random.Generator
 ) -> dict[str, str | int | float]:
     data = views.fingerprint
     text = spec.to_toml()
-    seed_text = "a generator" if isinstance(seed, np.random.Generator) else str(int(seed))
+    seed_text = f"a generator in state {_state_of(seed)}" if isinstance(seed, np.random.Generator) else str(int(seed))
     return {
         "schema_version": SCHEMA_VERSION,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -273,6 +273,18 @@ class MultiView:
             digest.update("\n".join([view, *labels]).encode())
             for rows in np.array_split(order, max(1, len(order) // 256)):
                 digest.update(_canonical(self[view].values[rows][:, columns]).tobytes())
+        for name in (
+            "group",
+            "covariate",
+            "covariates",
+            "weight",
+            *(f"exposure_{view}" for view in sorted(self.names)),
+        ):
+            if name in self.dataset:
+                known = self.dataset[name]
+                values = known.values if name == "covariate" else known.values[order]
+                digest.update(name.encode() + (values.astype("<f8").tobytes() if values.dtype.kind == "f" else b""))
+                digest.update(b"" if values.dtype.kind == "f" else "\n".join(values.astype(str)).encode())
         return digest.hexdigest()
 
     def __repr__(self) -> str:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.errors import DataError
+from mofa_bayes.seeds import make_rng
 
 Array = NDArray[np.float64]
 
@@ -94,7 +95,7 @@ def simulate_cohort(design: Design, *, seed: int | np.random.Generator = 0) -> C
             expected="at most n_features of each view",
             do="Correct the numbers or the names.",
         )
-    rng = np.random.default_rng(seed)
+    rng = make_rng(seed)
     subjects = [f"p{n:04d}" for n in range(design.n_subjects)]
     factors = rng.standard_normal((design.n_subjects, len(design.sharing)))
     loadings, complete = {}, {}

@@ -52,7 +52,7 @@ def variance_explained(post: Posterior) -> xr.Dataset:
     shares = xr.Dataset(
         {"by_factor": (dims, np.stack(by_factor, axis=2)), "alone": (dims, np.stack(alone, axis=2))}, coords=coords
     )
-    return shares.assign(total=shares["by_factor"].sum("factor"))
+    return shares.assign(total=shares["by_factor"].sum("factor", skipna=False))
 
 
 def _residual(post: Posterior, view: str) -> np.ndarray:
@@ -65,7 +65,8 @@ def _residual(post: Posterior, view: str) -> np.ndarray:
     square = np.square(noise.values.astype(np.float64)) * latent[has_noise]
     if "group" in noise.dims:
         groups = post.groups().values[post.has_view(view).values]
-        counts = [(groups == name).sum() for name in noise["group"].values]
-        square = np.average(square, axis=noise.dims.index("group"), weights=counts)
+        counts = np.array([(groups == name).sum() for name in noise["group"].values])
+        axis = noise.dims.index("group")
+        square = np.average(square.compress(counts > 0, axis), axis=axis, weights=counts[counts > 0])
     whole: np.ndarray = residual + square.sum(axis=-1)
     return whole

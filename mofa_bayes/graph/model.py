@@ -6,6 +6,7 @@ import numpy as np
 
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import Preprocessing, fit_preprocessing
+from mofa_bayes.errors import FitError
 from mofa_bayes.graph.likelihoods import Cells, observe
 from mofa_bayes.graph.loadings import draw_loadings
 from mofa_bayes.spec import FactorModel, FactorPrior, StandardFactors
@@ -39,6 +40,13 @@ def graph(views: MultiView, spec: FactorModel) -> "pm.Model":
     """
     import pymc as pm
 
+    if views.weights is not None:
+        raise FitError(
+            "weights of subjects in a graph",
+            got="views with weights",
+            expected="views without",
+            do="Leave them out: a weighted likelihood is not a generative model.",
+        )
     preprocessing = fit_preprocessing(views, {view: spec.scale_of(view) for view in views.names})
     groups = [ALL] if views.groups is None else sorted({str(name) for name in views.groups.values})
     group_of = np.zeros(views.n_subjects, dtype=np.intp)

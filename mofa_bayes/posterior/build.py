@@ -66,6 +66,7 @@ def build_tree(
         str(name): (tuple(str(dim) for dim in own.dims), own.values)
         for name, own in moments.to_dataset().data_vars.items()
     }
+    stored |= {f"has_exposure_{view}": ((), np.array(views.exposure(view) is not None)) for view in views.names}
     stored |= {f"observed_{view}": (("subject",), views.has_view(view).values) for view in views.names}
     if views.groups is not None:
         stored["group_of"] = (("subject",), views.groups.values.astype(np.str_))
@@ -192,7 +193,8 @@ def _draw_view(
             active[:, columns[chunk]] = included
         if part.family.has_noise:
             tau = rng.gamma(state.noise_shape, 1.0, (n_draws, n_groups, len(columns))) / state.noise_rate
-            noise_sd[:, :, columns] = 1 / np.sqrt(tau)
+            # Where a group has no value of a feature nothing is known of its noise: no number stands for that.
+            noise_sd[:, :, columns] = 1 / np.sqrt(np.where(part.n_observed > 0, tau, np.nan))
     draws[f"loadings_{view}"] = (("draw", feature, "factor"), terms[:, :, :n_factors])
     intercepts = np.moveaxis(terms[:, :, n_factors : n_factors + n_groups], 2, 1)
     is_real = _has_noise(views, view)
@@ -250,7 +252,7 @@ def _summarise_view(view: str, pieces: list[tuple[Part, PartState]], views: Mult
         mean[columns], inclusion[columns], nuisance[columns] = state.mean, state.inclusion, state.nuisance
         spread[columns] = state.spread if elementwise else state.covariance()
         curvature[columns] = part.curvature
-        latent[columns] = latent_variance(part.likelihood, part.mean, state.nuisance)
+        latent[columns] = latent_variance(part, state.nuisance)
         if part.family.has_noise:
             precision[:, columns] = state.tau
         if part.levels.size:
@@ -296,4 +298,6 @@ def part_state(moments: xr.Dataset, view: str, part: Part) -> tuple[PartState, P
         rows[f"nuisance_{view}"].values,
     )
     levels = rows[f"levels_{view}"].values if part.likelihood == "ordinal" else part.levels
-    return state, replace(part, curvature=rows[f"curvature_{view}"].values, levels=levels)
+    # A larger exposure than any of the fit has a larger curvature: its bound would not be one otherwise.
+    curvature = np.maximum(rows[f"curvature_{view}"].values, part.curvature)
+    return state, replace(part, curvature=curvature, levels=levels)

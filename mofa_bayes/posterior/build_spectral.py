@@ -127,6 +127,7 @@ def _summarise_view(table: Table, fit: Regression, width: float, place: Index) -
         **{f"{what}_{table.view}": ((feature,), np.ones(len(mean))) for what in _NOT_GAUSSIAN},
         f"likelihood_{table.view}": ((feature,), np.full(len(mean), "gaussian")),
         f"inflation_{table.view}": ((), np.array(width)),
+        f"has_exposure_{table.view}": ((), np.array(False)),
     }
 
 

@@ -9,7 +9,9 @@ from scipy.stats import norm
 
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import Preprocessing
-from mofa_bayes.engines.vi.known import ALL
+from mofa_bayes.engines.vi.families.student_t import DEGREES
+from mofa_bayes.engines.vi.kernels import Index
+from mofa_bayes.engines.vi.known import Known, canonical_order, find_known
 from mofa_bayes.errors import DataError, name_some
 from mofa_bayes.posterior.moments import FactorMoments
 
@@ -43,9 +45,12 @@ def impute_views(
     if not isinstance(level, int | float) or not 0 < level < 1:
         raise DataError("level", got=repr(level)[:80], expected="a number in (0, 1)", do="0.95 is usual.")
     preprocessing = Preprocessing(dataset=tree.children["preprocessing"].to_dataset())
+    stored = tree.children["moments"].to_dataset()
+    known = find_known(views, preprocessing, [str(name) for name in stored["group"].values])
+    place = np.argsort(canonical_order(views))
     filled: dict[str, xr.DataArray] = {}
-    for view in views.names:
-        model = _ViewDraws.read(tree, views, view, preprocessing)
+    for view in (own for own in views.names if f"weights_mean_{own}" in stored):
+        model = _ViewDraws.read(tree, views, view, known, place)
         values = views[view].values.astype(np.float64)
         mean, lower, upper = values.copy(), values.copy(), values.copy()
         rows, columns = np.nonzero(np.isnan(values))
@@ -81,7 +86,7 @@ class _ViewDraws:
     exposure: np.ndarray
 
     @classmethod
-    def read(cls, tree: xr.DataTree, views: MultiView, view: str, preprocessing: Preprocessing) -> "_ViewDraws":
+    def read(cls, tree: xr.DataTree, views: MultiView, view: str, known: Known, place: Index) -> "_ViewDraws":
         stored = tree.children["moments"].to_dataset()
         dim = f"feature_{view}"
         unknown = set(views.features(view)) - {str(name) for name in stored[dim].values}
@@ -95,30 +100,24 @@ class _ViewDraws:
         features = {dim: list(views.features(view))}
         draws = tree.children["posterior"].to_dataset().stack(point=("chain", "draw")).sel(features)
         own = stored.sel(features)
-        groups = [str(name) for name in stored["group"].values]
         by_group = draws[f"intercept_{view}"]
         if "group" not in by_group.dims:
             by_group = by_group.expand_dims("group")
-        labels = np.full(views.n_subjects, ALL) if views.groups is None else views.groups.values
-        place = {name: g for g, name in enumerate(groups)}
-        n_points = draws.sizes["point"]
-        effects, covariates = np.zeros((n_points, 0, len(features[dim]))), np.zeros((views.n_subjects, 0))
-        if f"effects_{view}" in draws and views.covariates is not None:
+        effects = np.zeros((draws.sizes["point"], 0, len(features[dim])))
+        if f"effects_{view}" in draws:
             effects = draws[f"effects_{view}"].transpose("point", "covariate", dim).values
-            given = views.covariates.sel(covariate=list(preprocessing.covariates))
-            covariates = preprocessing.standardise(given.values)
-        exposure = views.exposure(view)
+        log_exposure = known.exposures.get(view, np.zeros(views.n_subjects))
         return cls(
             loadings=draws[f"loadings_{view}"].transpose("point", dim, "factor").values,
             intercepts=by_group.transpose("point", "group", dim).values,
             effects=effects,
-            noise_variance=_noise_variance(draws, view, features[dim], len(groups)),
+            noise_variance=_noise_variance(draws, view, features[dim], len(known.groups)),
             likelihoods=own[f"likelihood_{view}"].values,
             nuisance=own[f"nuisance_{view}"].values,
             levels=own[f"levels_{view}"].values if f"levels_{view}" in own else np.empty((len(features[dim]), 0)),
-            group_of=np.array([place.get(str(label), 0) for label in labels]),
-            covariates=covariates,
-            exposure=np.ones(views.n_subjects) if exposure is None else exposure.values,
+            group_of=known.group_of[place],
+            covariates=known.values[place],
+            exposure=np.exp(log_exposure)[place],
         )
 
     def predict(self, moments: FactorMoments, n: np.ndarray, d: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -143,14 +142,16 @@ class _ViewDraws:
         for likelihood in dict.fromkeys(self.likelihoods[d]):
             own = self.likelihoods[d] == likelihood
             cells = eta[:, own]
-            if likelihood in ("gaussian", "student_t"):
-                noise = self.noise_variance[self.group_of[n[own]], d[own]] * (2.0 if likelihood == "student_t" else 1.0)
+            noise = self.noise_variance[self.group_of[n[own]], d[own]]
+            if likelihood == "gaussian":
                 center, sd = cells.mean(axis=0), np.sqrt(cells.var(axis=0, ddof=1) + noise)
                 half = norm.ppf(tails[1]) * sd
                 mean[own], lower[own], upper[own] = center, center - half, center + half
                 continue
             if likelihood == "bernoulli":
                 expected = drawn = expit(cells)
+            elif likelihood == "student_t":
+                expected, drawn = cells, cells + np.sqrt(noise) * rng.standard_t(DEGREES, cells.shape)
             else:
                 expected, drawn = self._draw_discrete(str(likelihood), cells, n[own], d[own], rng)
             mean[own] = expected.mean(axis=0)

@@ -16,7 +16,8 @@ from mofa_bayes.errors import DataError, FitError
 from mofa_bayes.posterior.files import read_tree, write_tree
 from mofa_bayes.posterior.impute import impute_views
 from mofa_bayes.posterior.moments import FactorMoments
-from mofa_bayes.posterior.project import project_views
+from mofa_bayes.posterior.project import as_views, project_views
+from mofa_bayes.seeds import make_rng
 from mofa_bayes.spec import FactorModel
 
 
@@ -181,7 +182,13 @@ class Posterior:
         """
         return project_views(self.tree, new)
 
-    def impute(self, views: MultiView, *, level: float = 0.95, seed: int | np.random.Generator = 0) -> xr.Dataset:
+    def impute(
+        self,
+        views: MultiView | Mapping[str, pd.DataFrame],
+        *,
+        level: float = 0.95,
+        seed: int | np.random.Generator = 0,
+    ) -> xr.Dataset:
         """Fill the missing entries of views, with intervals.
 
         Parameters
@@ -198,19 +205,15 @@ class Posterior:
         Dataset with `mean_<view>`, `lower_<view>` and `upper_<view>` (subject, feature_<view>) on the scale of the
         data. A bernoulli entry gets its probability of 1. Observed entries are returned as they are.
         """
-        if not isinstance(views, MultiView):
-            raise DataError(
-                "views",
-                got=type(views).__name__,
-                expected="a MultiView",
-                do="Build it with MultiView.from_frames(...).",
-            )
+        views = as_views(self.tree, views)
         is_same = views.fingerprint == self.tree.attrs["data_fingerprint"]
         moments = self.factor_moments().sel(views.subjects) if is_same else self.project(views)
-        return impute_views(self.tree, views, moments, level=level, rng=np.random.default_rng(seed))
+        return impute_views(self.tree, views, moments, level=level, rng=make_rng(seed))
 
     def save(self, path: str | Path) -> None:
-        """Write to a NetCDF file, atomically. Factors are patient-level data; raw values of views are not in it.
+        """Write to a NetCDF file, atomically.
+
+        Identifiers, groups and factors of subjects are patient-level data and are in it; values of views are not.
 
         Raises
         ------

@@ -42,7 +42,7 @@ def project_views(tree: xr.DataTree, new: MultiView | Mapping[str, pd.DataFrame]
     """
     moments = tree.children["moments"].to_dataset()
     known = [str(name)[13:] for name in moments.data_vars if str(name).startswith("weights_mean_")]
-    views = _match(moments, known, _as_views(new, moments, known))
+    views = _match(moments, known, as_views(tree, new))
     return infer_views(moments, views, Preprocessing(dataset=tree.children["preprocessing"].to_dataset()))
 
 
@@ -79,20 +79,22 @@ def _with_fit(layout: Layout, moments: xr.Dataset) -> tuple[Layout, dict[int, Pa
     return replace(layout, parts=tuple(parts), blocks=blocks), globals_
 
 
-def _as_views(new: MultiView | Mapping[str, pd.DataFrame], moments: xr.Dataset, known: list[str]) -> MultiView:
+def as_views(tree: xr.DataTree, new: object) -> MultiView:
+    """Return views of new subjects, built from tables with the likelihoods of the fit where they are not views yet."""
     if isinstance(new, MultiView):
         return new
     if not isinstance(new, Mapping):
         raise DataError(
-            "views to project",
+            "views of subjects",
             got=type(new).__name__,
             expected="a MultiView, or a mapping from view name to DataFrame",
             do='Write post.project({"rna": df_rna}).',
         )
+    moments = tree.children["moments"].to_dataset()
     likelihoods = {
         view: {str(column): str(stored[str(column)]) for column in table.columns if str(column) in stored}
         for view, table in new.items()
-        if view in known and isinstance(table, pd.DataFrame)
+        if f"likelihood_{view}" in moments and isinstance(table, pd.DataFrame)
         for stored in [moments[f"likelihood_{view}"].to_series()]
     }
     return MultiView.from_frames(new, likelihoods=likelihoods, uninformative="keep")
@@ -118,6 +120,13 @@ def _match(moments: xr.Dataset, known: list[str], new: MultiView) -> MultiView:
         coords[dim] = moments[dim].values
         variables[f"likelihood_{view}"] = moments[f"likelihood_{view}"]
         if view in shared:
+            if moments[f"has_exposure_{view}"].item() and new.exposure(view) is None:
+                raise DataError(
+                    f"exposures of view {view!r}",
+                    got="none",
+                    expected="exposures of the new subjects, as the model was fitted with",
+                    do="Pass MultiView.from_frames(..., exposures={...}, uninformative='keep').",
+                )
             variables[f"values_{view}"] = _match_features(moments, view, new)
         else:
             shape = (new.n_subjects, len(coords[dim]))

@@ -19,6 +19,7 @@ from mofa_bayes.risk.laplace import sample_cut
 from mofa_bayes.risk.response import Response
 from mofa_bayes.risk.sampling import Sampling, sample_nuts, warn_unconverged
 from mofa_bayes.risk.survival import Survival
+from mofa_bayes.seeds import make_rng
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -130,7 +131,7 @@ class RiskModel:
             Chains diverge, disagree, or hold too few effective draws.
         """
         sampling = Sampling(n_draws=n_draws, n_tune=n_tune, n_chains=n_chains, cores=cores, progress=progress)
-        rng = np.random.default_rng(seed)
+        rng = make_rng(seed)
         moments = moments_of(post)
         prepared = self._prepare(moments, clinical)
         names = [

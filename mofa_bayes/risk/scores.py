@@ -1,8 +1,6 @@
 """Scores: each patient's risk as a distribution, and the table it is handed on as."""
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from mofa_bayes.errors import FileError
+from mofa_bayes.atomic import replacing
 
 _COLUMNS = ("risk", "lower", "upper")
 _SHARES = ("share_factors", "share_parameters", "share_outcome")
@@ -84,26 +82,12 @@ class Scores:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        target = Path(path)
         times = [float(time) for time in self.dataset["time"].values if not np.isnan(time)]
         note = json.dumps({**self.provenance, "times": times, "level": self.level})
         table = pa.Table.from_pandas(self.to_frame(), preserve_index=False)
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), b"mofa_bayes": note.encode()})
-        draft = None
-        try:
-            handle, draft = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-            os.close(handle)
-            pq.write_table(table, draft)
-            os.replace(draft, target)
-        except OSError as error:
-            if draft is not None:
-                Path(draft).unlink(missing_ok=True)
-            raise FileError(
-                f"file {str(target)!r}",
-                got=f"{type(error).__name__} while writing it",
-                expected="a folder that exists and can be written to",
-                do="Create the folder, or choose another path.",
-            ) from error
+        with replacing(path) as part:
+            pq.write_table(table, part)
 
     def summary(self) -> pd.DataFrame:
         """Average risks, widths of intervals and shares over patients, one row for each time."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -78,13 +79,14 @@ class FactorModel:
     views: Mapping[str, ViewModel] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.n_factors, int) or isinstance(self.n_factors, bool) or self.n_factors < 1:
+        if not is_whole(self.n_factors) or self.n_factors < 1:
             raise SpecError(
                 "n_factors",
                 got=repr(self.n_factors)[:80],
                 expected="a whole number from 1 up",
                 do="10 is a usual start.",
             )
+        object.__setattr__(self, "n_factors", int(self.n_factors))
         _require_prior(self.loadings)
         _require_scale(self.scale)
         require_positive("intercept_scale", self.intercept_scale)
@@ -148,6 +150,11 @@ class FactorModel:
         from mofa_bayes.spec.toml import read_model
 
         return read_model(source)
+
+
+def is_whole(value: object) -> bool:
+    """Say whether a value is a whole number of any kind, numpy's included."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _require_prior(value: object) -> None:

@@ -303,3 +303,8 @@ def test_logit_of_intercepts_matches_prevalence_when_nothing_else_explains_it():
     )
     found = post.intercepts("flags").mean(("chain", "draw")).values
     np.testing.assert_allclose(found, logit(flags.mean().to_numpy()), atol=0.15)
+
+
+def test_weights_have_no_graph():
+    with pytest.raises(mb.errors.FitError, match="weights"):
+        mb.graph(make_views(weights=True), SPARSE)

@@ -498,7 +498,7 @@ POSTERIORS = [
     Case("biomarkers at a rate in words", lambda w: mb.biomarkers(w.post, fdr="5 %"), DataError, "fdr"),
     Case("biomarkers of views", lambda w: mb.biomarkers(w.cohort.views), DataError, "posterior"),
     Case("sharing at a share in words", lambda w: mb.sharing(w.post, min_variance="x"), DataError, "min_variance"),
-    Case("imputing a dict", lambda w: w.post.impute({}), DataError, "MultiView"),
+    Case("imputing nothing", lambda w: w.post.impute(None), DataError, "NoneType"),
     Case("imputing at a level in words", lambda w: w.post.impute(w.cohort.views, level="x"), DataError, "level"),
     Case("projecting nothing", lambda w: w.post.project(None), DataError, "NoneType"),
     Case("selecting a number", lambda w: w.cohort.views.sel(5), DataError, "subjects"),

@@ -192,3 +192,31 @@ def test_positive_loadings_are_found_without_regard_to_sign():
     post = mb.fit(mb.MultiView.from_frames({"v": frame}), spec, progress=False)
     r = np.corrcoef(z.T, post.factor_moments().mean.T)[:2, 2:]
     assert r.max(axis=1).min() > 0.9
+
+
+@pytest.mark.parametrize("likelihood", ["poisson", "negative_binomial"])
+def test_factors_are_found_whatever_the_unit_of_exposure(likelihood):
+    """Person-years or person-days: what is counted per unit changes, what is found does not."""
+    rng = np.random.default_rng(1)
+    relative = rng.uniform(0.5, 2.0, N)
+    complete, _, _, z = simulate(likelihood, exposure=relative)
+    for unit in (1.0, 365.0):
+        exposures = {"v": pd.Series(relative * unit, SUBJECTS)}
+        views = mb.MultiView.from_frames({"v": complete}, likelihoods={"v": likelihood}, exposures=exposures)
+        spec = mb.FactorModel(n_factors=3)
+        if likelihood == "poisson" and unit > 1:
+            continue  # softplus is not a logarithm: another unit is another model
+        post = mb.fit(views, spec, settings=mb.Ascent(mode="fast"), progress=False)
+        r = np.abs(np.corrcoef(z.T, post.factor_moments().mean.T)[:K, K:]).max(axis=1)
+        assert r.min() > 0.9
+
+
+def test_new_subjects_need_their_exposure():
+    exposure = np.random.default_rng(1).uniform(0.5, 2.0, N)
+    complete, *_ = simulate("poisson", exposure=exposure)
+    exposures = {"v": pd.Series(exposure, SUBJECTS)}
+    views = mb.MultiView.from_frames({"v": complete}, likelihoods={"v": "poisson"}, exposures=exposures)
+    post = mb.fit(views, mb.FactorModel(n_factors=3), settings=mb.Ascent(mode="fast"), progress=False)
+    with pytest.raises(DataError, match="exposures"):
+        post.project({"v": complete})
+    np.testing.assert_allclose(post.project(views).mean, post.factor_moments().mean, atol=0.15)

@@ -134,3 +134,39 @@ def test_subjects_of_small_weight_hardly_count():
     loading = post.tree["moments"]["weights_mean_v"].values[:, 0]
     direction = np.linalg.svd(good - good.mean(axis=0))[2][0]
     assert abs(np.corrcoef(loading, direction)[0, 1]) > 0.99
+
+
+def test_imputation_refuses_unknown_groups_and_absent_covariates(data, fitted):
+    """Filling with another group's intercepts would be wrong by the distance between sites, and silent."""
+    views, *_ = data
+    with pytest.raises(DataError, match="groups"):
+        fitted.impute(views.forget_known())
+    foreign = views.dataset.assign(group=("subject", np.array(["C"] * N)))
+    with pytest.raises(DataError, match="'C'"):
+        fitted.impute(mb.MultiView(foreign))
+
+
+def test_fingerprint_tells_groups_covariates_and_weights_apart(data):
+    views, *_ = data
+    swapped = views.dataset["group"].values[::-1]
+    others = [
+        views.forget_known(),
+        mb.MultiView(views.dataset.assign(group=("subject", swapped))),
+        mb.MultiView(views.dataset.assign(covariates=views.dataset["covariates"] + 1)),
+        mb.MultiView(views.dataset.assign(weight=("subject", np.ones(N)))),
+    ]
+    assert len({views.fingerprint, *(own.fingerprint for own in others)}) == 5
+    assert views.sel(views.subjects[::-1]).fingerprint == views.fingerprint
+
+
+def test_a_view_that_a_group_lacks_has_no_noise_there_and_is_explained_elsewhere(data):
+    views, *_ = data
+    frame = views["v"].to_pandas()
+    groups, second = views.groups.to_series(), frame.add_prefix("w")
+    both = mb.MultiView.from_frames({"v": frame, "w": second[groups == "B"]}, groups=groups)
+    post = mb.fit(both, mb.FactorModel(n_factors=4), progress=False)
+    noise = post.noise_sd("w")
+    assert noise.sel(group="A").isnull().all()
+    assert noise.sel(group="B").notnull().all()
+    total = mb.variance_explained(post)["total"].mean(("chain", "draw")).to_series()
+    assert total["w"] > 0.3

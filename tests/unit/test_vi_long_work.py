@@ -115,3 +115,11 @@ def test_progress_can_end_the_ascent(cohort):
             layout, mb.FactorModel(n_factors=3), mb.Ascent(), np.random.default_rng(0), lambda n, bound: n == 25
         )
     assert len(fitted.bound) == 22  # the first three passes are those of the dense start
+
+
+def test_stopped_at_once_it_still_returns_the_model_asked_for(cohort):
+    spec = mb.FactorModel(n_factors=3, loadings=mb.SpikeSlab(positive=True))
+    post = fit(cohort, spec, max_seconds=1e-9)
+    assert len(post.bound) == 1
+    assert (post.loadings("rna").values >= 0).all()
+    assert not post.active("rna").values.all()

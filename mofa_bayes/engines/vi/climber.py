@@ -105,10 +105,11 @@ class Climber:
         if self.phase == "dense":
             is_loose = any(part.family.is_count or part.likelihood == "ordinal" for part in self.layout.parts)
             self._climb(_DENSE_PASSES_LOOSE if is_loose else _DENSE_PASSES)
-            if self.stopped:
-                return False
             self._leave_dense()
             self._enter("own")
+            if self.stopped:  # one pass, so that what is returned is of the model asked for
+                self._step()
+                return False
         converged = self._climb(self.settings.max_iterations)
         if self.phase == "own" and not self.stopped and self._drop_factors() and converged:
             self._enter("trimmed")

@@ -77,7 +77,9 @@ def _first_part(layout: Layout, part: Part, n_factors: int, prior: Prior) -> Par
     n_terms, n_features = n_factors + layout.n_known, part.n_features
     width = n_terms * (n_terms + 1) // 2 if is_together(prior) else n_terms
     mean, spread = np.zeros((n_features, n_terms)), np.zeros((n_features, width))
-    mean[:, n_factors : n_factors + len(layout.groups)] = part.family.start_intercept(part.mean)[:, None]
+    mean[:, n_factors : n_factors + len(layout.groups)] = part.family.start_intercept(part.mean / part.exposure)[
+        :, None
+    ]
     nothing, everything = np.zeros((n_features, n_factors)), np.ones((n_features, n_factors))
     shape = rate = np.empty((0, n_features))
     if part.family.has_noise:

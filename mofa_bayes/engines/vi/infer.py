@@ -1,5 +1,6 @@
 """q(z) of new rows under fixed globals."""
 
+import warnings
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -7,9 +8,10 @@ import numpy as np
 from mofa_bayes.engines.vi.kernels import Array, pack
 from mofa_bayes.engines.vi.layout import Layout
 from mofa_bayes.engines.vi.rows import PartGlobals, Rows, bound_entries, infer_rows
+from mofa_bayes.errors import ConvergenceWarning
 
-_MAX_INNER = 500
-_INNER_TOLERANCE = 1e-8
+_MAX_INNER = 3000
+_INNER_TOLERANCE = 1e-6
 
 
 def infer_given_globals(
@@ -27,5 +29,7 @@ def infer_given_globals(
             is_exact = all(layout.parts[number].likelihood == "gaussian" for number in block.cells)
             if is_exact or np.abs(rows.mean - before.mean).max() < _INNER_TOLERANCE:
                 break
+        else:
+            warnings.warn("q(z) of some new subjects has not settled", ConvergenceWarning, stacklevel=2)
         found.append(rows)
     return tuple(found)

@@ -100,7 +100,7 @@ def _require(what: str, given: xr.DataArray | None) -> xr.DataArray:
     if given is None:
         raise DataError(
             what, got="none", expected=f"{what} of the new subjects, as the model was fitted with",
-            do=f"Pass MultiView.from_frames(..., {what}=...).",
+            do=f"Pass MultiView.from_frames(..., {what}=..., uninformative='keep').",
         )  # fmt: skip
     return given
 

@@ -40,6 +40,8 @@ class Part:
         Per group and column: observed entries, and the sum of their squares on the model's scale, (G, D).
     mean, variance, largest
         Of the observed values of each column, (D,).
+    exposure
+        Mean exposure of the subjects, 1 where there is none.
     curvature
         Weight of the square of eta in each column's bound, apart from what entries or noise add, (D,).
     levels
@@ -55,6 +57,7 @@ class Part:
     mean: Array
     variance: Array
     largest: Array
+    exposure: float
     curvature: Array
     levels: Array
 
@@ -273,7 +276,7 @@ def _describe(
         largest = np.maximum(largest, np.where(seen, table, 0).max(axis=0))
     count = np.maximum(n_seen, 1)
     mean = total / count
-    exposure = float(np.exp(known.exposures[view].max())) if view in known.exposures else 1.0
+    exposures = np.exp(known.exposures[view]) if view in known.exposures else np.ones(1)
     return Part(
         view=view,
         likelihood=likelihood,
@@ -284,7 +287,8 @@ def _describe(
         mean=mean,
         variance=np.maximum(square / count - mean**2, 0.0),
         largest=largest,
-        curvature=FAMILIES[likelihood].curvature(largest, exposure),
+        exposure=float(exposures.mean()),
+        curvature=FAMILIES[likelihood].curvature(largest, float(exposures.max())),
         levels=_find_levels([table.values for table in tables], largest, n_seen)
         if likelihood == "ordinal"
         else np.empty((0, 0)),

@@ -52,7 +52,7 @@ class Ascent:
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise SpecError(name, got=repr(value), expected="a whole number from 1 up", do="Correct it.")
         is_number = isinstance(self.mode, int | float) and not isinstance(self.mode, bool) and 0 < self.mode < 1
-        if self.mode not in _MODES and not is_number:
+        if not is_number and not (isinstance(self.mode, str) and self.mode in _MODES):
             raise SpecError(
                 "mode",
                 got=repr(self.mode),

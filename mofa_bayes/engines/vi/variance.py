@@ -4,7 +4,7 @@ import numpy as np
 
 from mofa_bayes.engines.vi.globals import Globals
 from mofa_bayes.engines.vi.kernels import Array
-from mofa_bayes.engines.vi.layout import Layout
+from mofa_bayes.engines.vi.layout import Layout, Part
 
 
 def explained_by_factor(layout: Layout, globals_: Globals) -> Array:
@@ -18,7 +18,7 @@ def explained_by_factor(layout: Layout, globals_: Globals) -> Array:
     for part, state in zip(layout.parts, globals_.parts, strict=True):
         square = np.square(state.mean[:, :size])
         signal[part.view] += square.sum(axis=0)
-        residual = latent_variance(part.likelihood, part.mean, state.nuisance)
+        residual = latent_variance(part, state.nuisance)
         if part.family.has_noise:
             count = np.maximum(part.n_observed, 1e-12)
             residual = residual * (count / state.tau).sum(axis=0) / count.sum(axis=0)
@@ -26,23 +26,23 @@ def explained_by_factor(layout: Layout, globals_: Globals) -> Array:
     return np.stack([signal[view] / max(total[view], 1e-300) for view in layout.views])
 
 
-def latent_variance(likelihood: str, mean: Array, nuisance: Array) -> Array:
+def latent_variance(part: Part, nuisance: Array) -> Array:
     """Variance of each feature's likelihood on the scale of eta (of unit noise precision where there is noise).
 
     gaussian 1; student_t nu / (nu - 2) = 2; bernoulli pi^2 / 3 (logistic); ordinal 1 (normal); negative_binomial
     log(1 + 1/mean + 1/r) (Nakagawa, Johnson and Schielzeth 2017, J R Soc Interface 14:20170213); poisson by the delta
-    method for its softplus link, mean / (1 - e^-mean)^2.
+    method for its softplus link, rate / (exposure (1 - e^-rate)^2), rate being mean / exposure.
     """
-    ones = np.ones_like(mean)
-    match likelihood:
+    mean, ones = part.mean, np.ones_like(part.mean)
+    match part.likelihood:
         case "bernoulli":
             return ones * np.pi**2 / 3
         case "student_t":
             return 2 * ones
         case "poisson":
-            floor = np.maximum(mean, 1e-6)
-            rate: Array = floor / np.square(np.expm1(-floor))
-            return rate
+            rate = np.maximum(mean / part.exposure, 1e-6)
+            spread: Array = rate / (part.exposure * np.square(np.expm1(-rate)))
+            return spread
         case "negative_binomial":
             result: Array = np.log1p(1 / np.maximum(mean, 1e-6) + 1 / nuisance)
             return result
