@@ -10,9 +10,9 @@ from scipy.stats import truncnorm
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import Preprocessing
 from mofa_bayes.engines.vi.ascend import Fitted
-from mofa_bayes.engines.vi.kernels import Array, pack, unpack
 from mofa_bayes.engines.vi.known import ALL
 from mofa_bayes.engines.vi.layout import Layout, Part
+from mofa_bayes.engines.vi.packed import Array, pack, unpack
 from mofa_bayes.engines.vi.part_state import PartState
 from mofa_bayes.engines.vi.rows import Rows
 from mofa_bayes.engines.vi.starts import Starts

@@ -10,8 +10,8 @@ from mofa_bayes.data.preprocess import Preprocessing
 from mofa_bayes.engines.spectral.decompose import Decomposition
 from mofa_bayes.engines.spectral.regress import Regression
 from mofa_bayes.engines.spectral.tables import Table
-from mofa_bayes.engines.vi.kernels import Index
 from mofa_bayes.engines.vi.known import ALL
+from mofa_bayes.engines.vi.packed import Index
 from mofa_bayes.posterior.build import Variables, draw_factors, label
 from mofa_bayes.posterior.project import infer_views
 

@@ -10,8 +10,8 @@ from scipy.stats import norm
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import Preprocessing
 from mofa_bayes.engines.vi.families.student_t import DEGREES
-from mofa_bayes.engines.vi.kernels import Index
 from mofa_bayes.engines.vi.known import Known, canonical_order, find_known
+from mofa_bayes.engines.vi.packed import Index
 from mofa_bayes.errors import DataError, name_some
 from mofa_bayes.posterior.moments import FactorMoments
 

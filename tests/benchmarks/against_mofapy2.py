@@ -35,9 +35,9 @@ import mofa_bayes as mb
 from mofa_bayes.data.preprocess import fit_preprocessing
 from mofa_bayes.data.simulate import Design
 from mofa_bayes.engines.vi.ascend import ascend
-from mofa_bayes.engines.vi.kernels import unpack
 from mofa_bayes.engines.vi.known import find_known
 from mofa_bayes.engines.vi.layout import lay_out
+from mofa_bayes.engines.vi.packed import unpack
 from mofa_bayes.engines.vi.start import start_factors
 from mofa_bayes.errors import ConvergenceWarning
 
@@ -329,8 +329,10 @@ def show(name, row, lines):
         )
     ratios = [line["ratio"] for line in lines]
     higher = sum(line["reached_slow"] for line in lines)
+    cut = sum(not line["slow_settled"] for line in lines)
     print(
-        f"ratio: median {statistics.median(ratios):.1f}x; bound at least mofapy2's slow: {higher} of {len(lines)}",
+        f"ratio: median {statistics.median(ratios):.1f}x; bound at least mofapy2's slow: {higher} of {len(lines)}"
+        f"{f' (of which mofapy2 was cut short: {cut})' if cut else ''}",
         flush=True,
     )
 
@@ -345,7 +347,9 @@ def main():
     parser.add_argument("--peer-mode", choices=("fast", "slow"), default="slow", help="how far mofapy2 goes")
     parser.add_argument("--noise", type=float, default=1.0, help="noise sd of the simulated features")
     parser.add_argument("--peer-iterations", type=int, default=1000, help="mofapy2's own default")
-    parser.add_argument("--peer-seconds", type=float, default=np.inf, help="stop a slow fit of mofapy2 after this long")
+    parser.add_argument(
+        "--peer-seconds", type=float, default=np.inf, help="stop a fit of mofapy2 after so much processor time"
+    )
     parser.add_argument("--peer-float32", action="store_true", help="mofapy2 in single precision (not its default)")
     parser.add_argument("--env", type=Path, default=peers.DEFAULT_FOLDER, help="folder for mofapy2's environment")
     parser.add_argument(

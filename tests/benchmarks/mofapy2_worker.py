@@ -76,7 +76,7 @@ def watch_fit(watch, folder, task):
         token, converged = stops(net, change, first, token)
         watch.converged = converged
         enough = task["mode"] == "fast" and fast["done"]
-        return token, converged or enough or watch.seconds()[0] > task["limit"]
+        return token, converged or enough or watch.seconds()[1] > task["limit"]
 
     BayesNet.calculateELBO, BayesNet.assess_convergence = calculate, assess
 

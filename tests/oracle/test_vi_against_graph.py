@@ -12,9 +12,9 @@ import mofa_bayes as mb
 from mofa_bayes.data.preprocess import fit_preprocessing
 from mofa_bayes.data.simulate import Design
 from mofa_bayes.engines.vi.ascend import ascend
-from mofa_bayes.engines.vi.kernels import unpack
 from mofa_bayes.engines.vi.known import find_known
 from mofa_bayes.engines.vi.layout import lay_out
+from mofa_bayes.engines.vi.packed import unpack
 from mofa_bayes.engines.vi.settings import Ascent
 from mofa_bayes.engines.vi.start import start_factors
 

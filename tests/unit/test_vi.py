@@ -12,9 +12,10 @@ from mofa_bayes.data.simulate import Design
 from mofa_bayes.engines.vi import layout as layout_module
 from mofa_bayes.engines.vi.ascend import ascend
 from mofa_bayes.engines.vi.gaps import DenseGaps, SparseGaps
-from mofa_bayes.engines.vi.kernels import pack, pair_weights, second_moments, solve_rows, unpack
+from mofa_bayes.engines.vi.kernels import second_moments, solve_rows
 from mofa_bayes.engines.vi.known import find_known
 from mofa_bayes.engines.vi.layout import lay_out
+from mofa_bayes.engines.vi.packed import pack, pair_weights, unpack
 from mofa_bayes.engines.vi.settings import Ascent
 from mofa_bayes.engines.vi.start import start_factors
 from mofa_bayes.errors import ConvergenceWarning

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mofa_bayes.engines.vi.kernels import Array, Index
+from mofa_bayes.engines.vi.packed import Array, Index
 
 _N_PERMUTATIONS = 100
 _LEVEL = 0.05

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mofa_bayes.engines.vi.kernels import Array
+from mofa_bayes.engines.vi.packed import Array
 
 _MAX_FEATURES = 1500
 _TILE = 256

@@ -16,7 +16,7 @@ from mofa_bayes.engines.spectral.rank import Spectrum, find_spectrum
 from mofa_bayes.engines.spectral.regress import Regression, learn_precision, regress
 from mofa_bayes.engines.spectral.subspace import lead
 from mofa_bayes.engines.spectral.tables import Table, tabulate
-from mofa_bayes.engines.vi.kernels import Array
+from mofa_bayes.engines.vi.packed import Array
 from mofa_bayes.engines.vi.varimax import varimax
 from mofa_bayes.spec import FactorModel
 

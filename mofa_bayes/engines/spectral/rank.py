@@ -6,7 +6,7 @@ import numpy as np
 
 from mofa_bayes.engines.spectral.subspace import lead, top_of_noise
 from mofa_bayes.engines.spectral.tables import Table
-from mofa_bayes.engines.vi.kernels import Array
+from mofa_bayes.engines.vi.packed import Array
 
 N_PERMUTATIONS = 3
 _MAX_ROUNDS = 8

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mofa_bayes.engines.spectral.tables import Table
-from mofa_bayes.engines.vi.kernels import Array, Index
+from mofa_bayes.engines.vi.packed import Array, Index
 from mofa_bayes.spec import Gamma
 
 

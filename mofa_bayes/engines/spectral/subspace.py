@@ -6,7 +6,7 @@ from scipy.sparse.linalg import eigsh, svds
 
 from mofa_bayes.engines.spectral.kernels import shuffle_rows
 from mofa_bayes.engines.spectral.tables import Table
-from mofa_bayes.engines.vi.kernels import Array
+from mofa_bayes.engines.vi.packed import Array
 
 _SMALL = 1500
 _OVERSAMPLE = 10

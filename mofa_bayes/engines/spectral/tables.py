@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import Preprocessing
-from mofa_bayes.engines.vi.kernels import Array, Index
+from mofa_bayes.engines.vi.packed import Array, Index
 from mofa_bayes.errors import IgnoredWarning
 
 TILE = 2048

@@ -13,8 +13,8 @@ from threadpoolctl import threadpool_limits
 from mofa_bayes.engines.vi.checkpoint import Checkpoint
 from mofa_bayes.engines.vi.climber import Climber, Progress
 from mofa_bayes.engines.vi.globals import Globals
-from mofa_bayes.engines.vi.kernels import Array
 from mofa_bayes.engines.vi.layout import Layout
+from mofa_bayes.engines.vi.packed import Array
 from mofa_bayes.engines.vi.rows import Rows
 from mofa_bayes.engines.vi.settings import Ascent
 from mofa_bayes.errors import ConvergenceWarning

@@ -17,8 +17,8 @@ from mofa_bayes.engines.vi.globals import (
     priors_of,
     update_globals,
 )
-from mofa_bayes.engines.vi.kernels import Array
 from mofa_bayes.engines.vi.layout import Block, Layout
+from mofa_bayes.engines.vi.packed import Array
 from mofa_bayes.engines.vi.rows import (
     Rows,
     Sums,

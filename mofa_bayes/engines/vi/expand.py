@@ -12,8 +12,8 @@ import numpy as np
 from scipy.optimize import minimize
 
 from mofa_bayes.engines.vi.globals import Globals
-from mofa_bayes.engines.vi.kernels import Array, diagonal_of, unpack
 from mofa_bayes.engines.vi.layout import Layout
+from mofa_bayes.engines.vi.packed import Array, diagonal_of, unpack
 from mofa_bayes.engines.vi.priors import ArdState, scale_weights
 from mofa_bayes.engines.vi.rows import Sums
 from mofa_bayes.spec import ARD, Prior

@@ -7,7 +7,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from mofa_bayes.engines.vi.kernels import Array
+from mofa_bayes.engines.vi.packed import Array
 
 # Below this share of missing entries a sparse product is the quicker one (measured at N = 500, D = 2,000, K = 20).
 _SPARSE_BELOW = 0.08

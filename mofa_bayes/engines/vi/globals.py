@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import digamma
 
-from mofa_bayes.engines.vi.kernels import Array, Index, diagonal_of
 from mofa_bayes.engines.vi.layout import Layout, Part
 from mofa_bayes.engines.vi.loadings import Above, Mapper, is_together, quadratic_forms, update_loadings
+from mofa_bayes.engines.vi.packed import Array, Index, diagonal_of
 from mofa_bayes.engines.vi.part_state import PartState
 from mofa_bayes.engines.vi.priors import ArdState, ViewState, first_state, follow_dense, gamma_kl
 from mofa_bayes.engines.vi.rows import PartGlobals, PartSums, Sums

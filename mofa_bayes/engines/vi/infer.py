@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from mofa_bayes.engines.vi.kernels import Array, pack
 from mofa_bayes.engines.vi.layout import Layout
+from mofa_bayes.engines.vi.packed import Array, pack
 from mofa_bayes.engines.vi.rows import PartGlobals, Rows, bound_entries, infer_rows
 from mofa_bayes.errors import ConvergenceWarning
 

@@ -1,8 +1,4 @@
-"""Compiled kernels of the vi engine: arrays in, arrays out.
-
-Symmetric J x J matrices travel packed: the lower triangle row by row, P = J (J + 1) / 2 numbers, entry (i, j <= i) at
-i (i + 1) / 2 + j. The intercept is the last of the J = K + 1 terms, so that the factors' K x K block is a prefix.
-"""
+"""Compiled kernels of the vi engine: arrays in, arrays out; symmetric matrices travel packed (see `packed`)."""
 
 import math
 from collections.abc import Callable
@@ -10,10 +6,8 @@ from typing import Any
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
-Index = NDArray[np.intp]
+from mofa_bayes.engines.vi.packed import Array, Index
 
 _FAST = {"reassoc", "contract"}
 _TILE = 64
@@ -23,46 +17,6 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile without the GIL, cached on disk, with reductions that may be reordered (never with relaxed NaN rules)."""
     decorated: Callable[..., Any] = numba.njit(cache=True, nogil=True, fastmath=_FAST)(function)
     return decorated
-
-
-def n_packed(n_terms: int) -> int:
-    """Length of a packed symmetric matrix."""
-    return n_terms * (n_terms + 1) // 2
-
-
-def pair_weights(n_terms: int) -> Array:
-    """Weights w with <A, B> = sum_p w_p A_p B_p for packed symmetric A and B: 1 on the diagonal, 2 beside it."""
-    rows, columns = np.tril_indices(n_terms)
-    return np.where(rows == columns, 1.0, 2.0)
-
-
-def pack(matrix: Array) -> Array:
-    """Pack symmetric matrices of shape (..., J, J)."""
-    rows, columns = np.tril_indices(matrix.shape[-1])
-    packed: Array = matrix[..., rows, columns]
-    return packed
-
-
-def diagonal_of(n_terms: int) -> Index:
-    """Positions of the diagonal in a packed symmetric matrix."""
-    return np.cumsum(np.arange(1, n_terms + 1)) - 1
-
-
-def packed_positions(terms: Index) -> Index:
-    """Where the packed matrix of some terms, in the order given, lies in the packed matrix of all."""
-    first, second = (terms[side] for side in np.tril_indices(len(terms)))
-    high, low = np.maximum(first, second), np.minimum(first, second)
-    positions: Index = high * (high + 1) // 2 + low
-    return positions
-
-
-def unpack(packed: Array, n_terms: int) -> Array:
-    """Restore symmetric matrices of shape (..., J, J)."""
-    rows, columns = np.tril_indices(n_terms)
-    full = np.empty((*packed.shape[:-1], n_terms, n_terms))
-    full[..., rows, columns] = packed
-    full[..., columns, rows] = packed
-    return full
 
 
 @compiled
@@ -197,7 +151,7 @@ def log_normal_mass(x: float) -> float:  # pragma: no cover
 def sweep_elements(
     cross: Array,
     grams: Array,
-    gram_of: NDArray[np.intp],
+    gram_of: Index,
     kappa_weight: Array,
     square_weight: Array,
     precision: Array,
@@ -363,7 +317,7 @@ def sweep_shared(
 def sweep_dense(
     cross: Array,
     grams: Array,
-    gram_of: NDArray[np.intp],
+    gram_of: Index,
     kappa_weight: Array,
     square_weight: Array,
     precision: Array,
@@ -412,7 +366,7 @@ def sweep_dense(
 
 @compiled
 def quadratics(
-    cross: Array, grams: Array, gram_of: NDArray[np.intp], mean: Array, spread: Array, is_packed: bool, out: Array
+    cross: Array, grams: Array, gram_of: Index, mean: Array, spread: Array, is_packed: bool, out: Array
 ) -> None:  # pragma: no cover
     """Fill out (G, D) with E[w~' G w~] - 2 h' E[w~] of each group; `spread` is variances (D, J) or packed (D, P)."""
     n_groups, n_features, n_terms = cross.shape

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import Preprocessing
-from mofa_bayes.engines.vi.kernels import Array
+from mofa_bayes.engines.vi.packed import Array
 from mofa_bayes.errors import DataError, name_some
 
 ALL = "all"

@@ -15,12 +15,13 @@ from mofa_bayes.data.preprocess import Preprocessing
 from mofa_bayes.engines.vi.families import FAMILIES, Family
 from mofa_bayes.engines.vi.families.base import Values
 from mofa_bayes.engines.vi.gaps import Gaps, find_gaps
-from mofa_bayes.engines.vi.kernels import Array, Index
 from mofa_bayes.engines.vi.known import Known, canonical_order
+from mofa_bayes.engines.vi.packed import Array, Index
 from mofa_bayes.errors import FitError
 
 MAX_ROWS = 256
-IN_PLACE_BYTES = 64 * 2**20
+IN_PLACE_BYTES = 8 * 2**20
+_TILE_ROWS = 64
 _MAX_OFFSET = 30.0
 
 
@@ -219,13 +220,13 @@ class _Table:
     center: Array
     scale: Array
 
-    def scaled(self) -> NDArray[np.floating]:
-        """Values on the model's scale."""
+    def scaled(self, rows: slice) -> NDArray[np.floating]:
+        """Bring some rows to the model's scale."""
+        values = self.values[rows]
         if not self.scale.size:
-            return self.values
-        scaled: NDArray[np.floating] = (self.values - self.center.astype(self.values.dtype)) / self.scale.astype(
-            self.values.dtype
-        )
+            return values
+        center, scale = self.center.astype(values.dtype), self.scale.astype(values.dtype)
+        scaled: NDArray[np.floating] = (values - center) / scale
         return scaled
 
 
@@ -261,19 +262,20 @@ def _describe(
     shape = (len(known.groups), len(features))
     n_observed, sum_squares, n_seen = np.zeros(shape), np.zeros(shape), np.zeros(len(features))
     total, square, largest, n_rows = (np.zeros(len(features)) for _ in range(4))
-    for own_table, own in zip(tables, rows, strict=True):
-        table = own_table.scaled()
-        seen = ~np.isnan(table)
-        group = known.group_of[own[0]]
-        weights = np.ones(len(own)) if known.weights is None else known.weights[own]
-        squared = np.square(table)
-        n_rows += len(table)
-        n_seen += seen.sum(axis=0)
-        n_observed[group] += weights @ seen
-        sum_squares[group] += np.nansum(weights[:, None] * squared, axis=0, dtype=np.float64)
-        total += np.nansum(table, axis=0, dtype=np.float64)
-        square += np.nansum(squared, axis=0, dtype=np.float64)
-        largest = np.maximum(largest, np.where(seen, table, 0).max(axis=0))
+    for whole, whole_rows in zip(tables, rows, strict=True):
+        group = known.group_of[whole_rows[0]]
+        for start in range(0, len(whole_rows), _TILE_ROWS):
+            table, own = whole.scaled(slice(start, start + _TILE_ROWS)), whole_rows[start : start + _TILE_ROWS]
+            seen = ~np.isnan(table)
+            weights = np.ones(len(own)) if known.weights is None else known.weights[own]
+            squared = np.square(table)
+            n_rows += len(table)
+            n_seen += seen.sum(axis=0)
+            n_observed[group] += weights @ seen
+            sum_squares[group] += np.nansum(weights[:, None] * squared, axis=0, dtype=np.float64)
+            total += np.nansum(table, axis=0, dtype=np.float64)
+            square += np.nansum(squared, axis=0, dtype=np.float64)
+            largest = np.maximum(largest, np.where(seen, table, 0).max(axis=0))
     count = np.maximum(n_seen, 1)
     mean = total / count
     exposures = np.exp(known.exposures[view]) if view in known.exposures else np.ones(1)

@@ -6,19 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.linalg import eigh
 
-from mofa_bayes.engines.vi.kernels import (
-    Array,
-    Index,
-    diagonal_of,
-    pack,
-    pair_weights,
-    quadratics,
-    sweep_dense,
-    sweep_elements,
-    sweep_shared,
-    unpack,
-)
+from mofa_bayes.engines.vi.kernels import quadratics, sweep_dense, sweep_elements, sweep_shared
 from mofa_bayes.engines.vi.layout import Part
+from mofa_bayes.engines.vi.packed import Array, Index, diagonal_of, pack, pair_weights, unpack
 from mofa_bayes.engines.vi.part_state import PartState
 from mofa_bayes.engines.vi.rows import PartSums
 from mofa_bayes.spec import Prior, SpikeSlab

@@ -4,17 +4,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mofa_bayes.engines.vi.kernels import (
-    Array,
-    Index,
-    diagonal_of,
-    pack,
-    packed_positions,
-    second_moments,
-    second_moments_diagonal,
-    unpack,
-)
+from mofa_bayes.engines.vi.kernels import second_moments, second_moments_diagonal
 from mofa_bayes.engines.vi.layout import Part
+from mofa_bayes.engines.vi.packed import Array, Index, diagonal_of, pack, packed_positions, unpack
 from mofa_bayes.engines.vi.rows import PartGlobals
 
 

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from scipy.special import betaln, digamma, gammaln
 
-from mofa_bayes.engines.vi.kernels import Array, Index
+from mofa_bayes.engines.vi.packed import Array, Index
 from mofa_bayes.spec import ARD, Gamma, Horseshoe, Laplace, Normal, Prior, SpikeSlab
 
 

@@ -6,18 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mofa_bayes.engines.vi.families import Local
-from mofa_bayes.engines.vi.kernels import (
-    Array,
-    Index,
-    n_packed,
-    pack,
-    packed_positions,
-    pair_weights,
-    second_moments,
-    solve_rows,
-    unpack,
-)
+from mofa_bayes.engines.vi.kernels import second_moments, solve_rows
 from mofa_bayes.engines.vi.layout import Block, Cells, Part
+from mofa_bayes.engines.vi.packed import Array, Index, n_packed, pack, packed_positions, pair_weights, unpack
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,8 @@
 import numpy as np
 
 from mofa_bayes.engines.vi.families import Local
-from mofa_bayes.engines.vi.kernels import Array, n_packed
 from mofa_bayes.engines.vi.layout import Block, Cells, Layout, Part
+from mofa_bayes.engines.vi.packed import Array, n_packed
 from mofa_bayes.engines.vi.rows import Rows
 
 _OVERSAMPLE = 10

@@ -9,8 +9,8 @@ import numpy as np
 from mofa_bayes.engines.vi.ascend import Fitted, ascend
 from mofa_bayes.engines.vi.checkpoint import Checkpoint
 from mofa_bayes.engines.vi.climber import Progress
-from mofa_bayes.engines.vi.kernels import Array, Index
 from mofa_bayes.engines.vi.layout import Layout
+from mofa_bayes.engines.vi.packed import Array, Index
 from mofa_bayes.engines.vi.settings import Ascent
 from mofa_bayes.engines.vi.start import jitter, start_factors
 from mofa_bayes.spec import FactorModel

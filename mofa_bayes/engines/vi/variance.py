@@ -3,8 +3,8 @@
 import numpy as np
 
 from mofa_bayes.engines.vi.globals import Globals
-from mofa_bayes.engines.vi.kernels import Array
 from mofa_bayes.engines.vi.layout import Layout, Part
+from mofa_bayes.engines.vi.packed import Array
 
 
 def explained_by_factor(layout: Layout, globals_: Globals) -> Array:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mofa_bayes.engines.vi.kernels import Array, n_packed, pack, pair_weights, unpack
+from mofa_bayes.engines.vi.packed import Array, n_packed, pack, pair_weights, unpack
 
 _MAX_FACTORS = 30
 _MAX_ITERATIONS = 500
@@ -75,7 +75,8 @@ def _rotate_directly(loadings: Sequence[Array]) -> Array:
     before = 0.0
     for _ in range(_MAX_ITERATIONS):
         turned = stacked @ rotation
-        slope = turned**3 - turned * np.sum(weights * turned**2, axis=0)
+        square = turned * turned
+        slope = square * turned - turned * np.sum(weights * square, axis=0)
         left, values, right = np.linalg.svd(stacked.T @ (weights * slope))
         rotation = left @ right
         if values.sum() <= before * (1 + _TOLERANCE):
