@@ -28,15 +28,18 @@ class Posterior:
     Attributes
     ----------
     tree
-        DataTree with groups `posterior` (draws: `factors` (chain, draw, subject, factor), and for each view
-        `loadings_`, `intercept_`, `noise_sd_`, `ard_`, `active_`), `moments`, `preprocessing` and `fit`; its attributes
-        are the provenance. Works with ArviZ: `az.summary(post.tree, var_names=["ard_rna"])`.
+        DataTree with groups `posterior` (draws: `factors` (chain, draw, subject, factor), and by view `loadings_`,
+        `intercept_`, `ard_`; `noise_sd_` where there is noise, `active_` under a spike-slab prior, `effects_` where
+        there are covariates; `factor_precision` where factors have one), `moments`, `preprocessing`, `fit` and, of
+        engine vi, `starts`; its attributes are the provenance. Intercepts and noise have the dim `group` where the
+        cohort has groups. Works with ArviZ: `az.summary(post.tree, var_names=["ard_rna"])`.
 
     Notes
     -----
     Loadings, intercepts and noise are on the model's scale: each real-valued feature is centred and divided by the
     scale stored in `preprocessing`, so a loading is in standard deviations of the feature (with `scale="feature"`) per
-    standard deviation of the factor. Those of bernoulli features are log-odds.
+    standard deviation of the factor. Those of other features are on the scale of eta: log-odds (bernoulli), log rates
+    (negative_binomial), softplus units (poisson), probits (ordinal).
     """
 
     tree: xr.DataTree
@@ -117,11 +120,11 @@ class Posterior:
         return self._group("posterior")[f"loadings_{self._require(view)}"]
 
     def intercepts(self, view: str) -> xr.DataArray:
-        """Draws of a view's intercepts, dims (chain, draw, feature_<view>), on the model's scale."""
+        """Draws of a view's intercepts, dims (chain, draw, [group,] feature_<view>), on the model's scale."""
         return self._group("posterior")[f"intercept_{self._require(view)}"]
 
     def noise_sd(self, view: str) -> xr.DataArray | None:
-        """Draws of the noise of a view's gaussian features on the model's scale; None when it has none."""
+        """Draws of the noise of a view's gaussian and student_t features, on the model's scale, or None."""
         return self._group("posterior").get(f"noise_sd_{self._require(view)}")
 
     def active(self, view: str) -> xr.DataArray | None:

@@ -54,10 +54,12 @@ class FactorModel:
     factors
         Prior on factors: `StandardFactors()`, or `ARDFactors()` for factors that some groups may lack.
     noise
-        Prior on the noise precision of each gaussian feature.
+        Prior on the noise precision of each gaussian or student_t feature.
     intercept_scale
-        Prior standard deviation of intercepts, on the scaled data (gaussian) or the log-odds (bernoulli). 5 log-odds
-        admits prevalences below 1 in 10,000, and 5 standard deviations is vague for a centred feature.
+        Prior standard deviation of intercepts and of covariates' effects, on the scale of eta: standard deviations of a
+        scaled gaussian or student_t feature, for which 5 is vague once it is centred; log-odds (bernoulli), where 5
+        admits prevalences below 1 in 10,000; log rates (negative_binomial); rates themselves past 1 (poisson, by its
+        softplus link); probits (ordinal).
     min_variance
         A factor that explains less than this share of the variance of every view is dropped after the fit.
     views
