@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mofa_bayes.risk.response import Array, Design, Parameters, Tensor, tensors
+from mofa_bayes.risk.response import Array, Design, Parameters, Tensor
 
 LEVEL_SD = 3.0
 """Prior sd of the log hazard around the crude rate: a factor of 20 up or down.
@@ -18,10 +18,11 @@ b'b / 2, which stays under 3 for effects up to 2.4 per factor sd. With 50 events
 """
 _SHAPE_SD = 0.7
 """Prior sd of the log Weibull shape around 1 (a constant hazard): 95 % between 0.25 and 4, wider than shapes met in
-disease registries (about 0.5 to 2)."""
+disease registries (about 0.5 to 2). The same sd serves the trend of a piecewise hazard, which is a shape minus 1."""
 _ROUGHNESS = 0.5
 """Scale of the half-normal prior of the random walk's step: between neighbouring intervals a hazard usually changes by
-less than a factor of 1.7 (one step of 0.5), rarely by more than 2.7; smaller steps smooth sparse intervals."""
+less than a factor of 1.7 (one step of 0.5), rarely by more than 2.7, beyond its trend; smaller steps smooth sparse
+intervals."""
 
 
 class Baseline(Protocol):
@@ -99,19 +100,31 @@ class Weibull:
 
 @dataclass(frozen=True, slots=True)
 class PiecewiseExponential:
-    """h0(t) constant within intervals (c_j-1, c_j]; the last one has no end.
+    """h0(t) constant within intervals (c_j-1, c_j], the last of which has no end, on a random walk around a trend.
+
+        log h0_j = level + trend (log t_j - mean log t) + roughness bend_j
+
+    bend is a random walk (the sums of standard normal steps) from which its own mean and trend over log t have been
+    taken, so that level and trend are those of the whole. Without roughness this is a Weibull
+    hazard in steps, and towards that it is smoothed. A plain random walk is smoothed towards a constant hazard, which
+    biases effects: factors that are not known leave a falling hazard among survivors, so that hardly any frailty, hence
+    a small effect, explains a hazard taken for constant although it rises (measured at Weibull shape 1.2, log hazard
+    ratio 1.0 and reliability 0.5: bias -0.11 and 88 % coverage of 95 % intervals).
 
     Attributes
     ----------
     cuts
         Inner cut points at quantiles of the event times, increasing, in the table's units: about as many events fall in
         each interval.
+    centres
+        t_j: the median event time in each interval.
     log_level
         Log of the crude event rate, per unit of time: the centre of the level's prior.
     """
 
     parameters: ClassVar[tuple[str, ...]] = ("log_hazard", "roughness")
     cuts: tuple[float, ...]
+    centres: tuple[float, ...]
     log_level: float
 
     @classmethod
@@ -119,30 +132,38 @@ class PiecewiseExponential:
         """Place the cut points; fewer intervals result when event times are few or tied."""
         seen = time[event > 0]
         inner = np.unique(np.quantile(seen, np.linspace(0, 1, n_intervals + 1)[1:-1], method="inverted_cdf"))
-        cuts = tuple(float(cut) for cut in inner[inner < seen.max()])
-        return cls(cuts, float(np.log(event.sum() / time.sum())))
+        cuts = inner[inner < seen.max()]
+        position = np.searchsorted(cuts, seen, side="left")
+        centres = (np.median(seen[position == j]) for j in range(len(cuts) + 1))
+        rate = event.sum() / time.sum()
+        return cls(tuple(map(float, cuts)), tuple(map(float, centres)), float(np.log(rate)))
 
     def coords(self) -> dict[str, Array]:
         """`interval`, named by its start."""
         return {"interval": np.array([0.0, *self.cuts])}
 
     def draw_parameters(self) -> dict[str, Tensor]:
-        """Declare `log_hazard` (interval), per unit of time: a random walk, non-centred, around a level.
-
-        log_hazard_j = level + roughness * (walk_j - mean walk), walk_j the sum of j standard normal steps. Subtracting
-        the mean leaves the level to be the average log hazard, which data know well, instead of the first interval's.
-        """
+        """Declare `log_hazard` (interval), per unit of time; level, trend and bends are parameters of their own."""
         import pymc as pm
 
-        pt = tensors()
         level = pm.Normal("level", pm.Data("log_level", self.log_level), LEVEL_SD)
         roughness = pm.HalfNormal("roughness", _ROUGHNESS)
         if not self.cuts:
             return {"log_hazard": pm.Deterministic("log_hazard", level[None], dims="interval")}
+        log_time, bends = self._course()
+        trend = pm.Normal("trend", 0.0, _SHAPE_SD)
         steps = pm.Normal("steps", 0.0, 1.0, shape=len(self.cuts))
-        walk = pt.concatenate([pt.zeros(1), pt.cumsum(steps)])
-        log_hazard = pm.Deterministic("log_hazard", level + roughness * (walk - walk.mean()), dims="interval")
-        return {"log_hazard": log_hazard}
+        course = trend * pm.Data("log_time", log_time) + roughness * (pm.Data("bends", bends) @ steps)
+        log_hazard = level + course
+        return {"log_hazard": pm.Deterministic("log_hazard", log_hazard, dims="interval")}
+
+    def _course(self) -> tuple[Array, Array]:
+        """Centred log t_j (interval,), and the map from steps to bends (interval, step)."""
+        n_intervals = len(self.centres)
+        log_time = np.log(self.centres)
+        line, _ = np.linalg.qr(np.stack([np.ones(n_intervals), log_time], axis=1))
+        sums = np.tril(np.ones((n_intervals, n_intervals)))[:, 1:]
+        return log_time - log_time.mean(), sums - line @ (line.T @ sums)
 
     def design(self, time: Array) -> dict[str, NDArray[Any]]:
         """Time at risk in each interval, shape (time, interval), and the interval that each time falls in."""

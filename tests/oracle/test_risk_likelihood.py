@@ -19,7 +19,7 @@ OUTCOMES = {
     "piecewise_exponential": Survival("time", "event", n_intervals=4),
     "binary": Binary("dead"),
 }
-SHAPE, STEPS, ROUGHNESS, LEVEL = 1.4, np.array([0.5, -1.0, 0.3]), 0.6, -3.0
+SHAPE, STEPS, ROUGHNESS, LEVEL, TREND = 1.4, np.array([0.5, -1.0, 0.3]), 0.6, -3.0, 0.4
 
 
 def make_cohort(n_subjects=25, seed=0, covariance=None):
@@ -53,6 +53,7 @@ def make_point(kind, effects, standardised):
             "level": np.array(LEVEL),
             "roughness_log__": np.log(np.array(ROUGHNESS)),
             "steps": STEPS,
+            "trend": np.array(TREND),
         },
         "binary": {"intercept": np.array(0.3)},
     }
@@ -75,7 +76,9 @@ def write_density(kind, clinical):
         return density
     cuts = np.quantile(time[event == 1], [0.25, 0.5, 0.75], method="inverted_cdf")
     walk = np.array([0.0, *np.cumsum(STEPS)])
-    hazards = np.exp(LEVEL + ROUGHNESS * (walk - walk.mean()))
+    interval = np.array([int(np.sum(t > cuts)) for t in time])
+    centres = np.log([np.median(time[(event == 1) & (interval == j)]) for j in range(4)])
+    hazards = np.exp(LEVEL + TREND * (centres - centres.mean()) + ROUGHNESS * (walk - walk.mean()))
 
     def hazard(t):
         return hazards[int(np.sum(t > cuts))]
@@ -227,5 +230,5 @@ def test_piecewise_likelihood_is_that_of_lifelines():
         fitter = PiecewiseExponentialFitter(list(cuts)).fit(time, event)
     log_hazard = -np.log([getattr(fitter, f"lambda_{j}_") for j in range(4)])  # lifelines' lambda is a mean time
     parameters = {"log_hazard": log_hazard}
-    baseline = PiecewiseExponential(cuts, 0.0)
+    baseline = PiecewiseExponential(cuts, (2.0, 7.0, 13.0, 25.0), 0.0)
     assert log_likelihood(baseline, parameters, time, event) == pytest.approx(fitter.log_likelihood_, rel=1e-9)

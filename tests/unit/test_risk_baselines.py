@@ -9,7 +9,7 @@ from mofa_bayes.risk import Binary, Survival
 from mofa_bayes.risk.baselines import PiecewiseExponential, Weibull
 
 WEIBULL = Weibull(reference=8.0, log_level=-0.5)
-PIECEWISE = PiecewiseExponential(cuts=(2.0, 5.0, 11.0), log_level=-2.0)
+PIECEWISE = PiecewiseExponential(cuts=(2.0, 5.0, 11.0), centres=(1.0, 3.5, 8.0, 20.0), log_level=-2.0)
 CASES = [
     (WEIBULL, {"intercept": np.array([-0.5, 0.2]), "shape": np.array([1.0, 1.7])}),
     (PIECEWISE, {"log_hazard": np.log([[0.1, 0.3, 0.05, 0.2], [0.1, 0.1, 0.1, 0.1]])}),
@@ -70,7 +70,7 @@ def test_a_piecewise_model_with_one_interval_builds_and_has_a_finite_density():
     import pymc as pm
 
     with pm.Model(coords={"interval": [0.0]}) as model:
-        parameters = PiecewiseExponential((), -1.0).draw_parameters()
+        parameters = PiecewiseExponential((), (5.0,), -1.0).draw_parameters()
     assert parameters["log_hazard"].eval().shape == (1,)
     assert np.isfinite(model.compile_logp(mode="FAST_COMPILE")(model.initial_point()))
 
@@ -121,3 +121,16 @@ def test_a_survival_outcome_refuses_what_it_does_not_know(arguments):
 def test_a_survival_outcome_needs_two_columns(columns):
     with pytest.raises(SpecError, match="columns"):
         Survival(*columns)
+
+
+def test_a_piecewise_hazard_without_roughness_is_a_weibull_hazard_in_steps():
+    """What sparse intervals are smoothed towards: a line in log time, whose slope is the shape minus 1."""
+    import pymc as pm
+
+    with pm.Model(coords=PIECEWISE.coords()) as model:
+        PIECEWISE.draw_parameters()
+    values = {"level": -2.0, "roughness": 0.0, "trend": 0.5, "steps": np.array([1.0, -2.0, 0.7])}
+    log_hazard = pm.draw(pm.do(model, values)["log_hazard"], mode="FAST_COMPILE")
+    slope = np.diff(log_hazard) / np.diff(np.log(PIECEWISE.centres))
+    np.testing.assert_allclose(slope, 0.5)
+    assert log_hazard.mean() == pytest.approx(-2.0)

@@ -287,10 +287,10 @@ def test_parquet_carries_the_table_and_its_provenance(tmp_path):
 def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path):
     moments, clinical = make_patients()
     scores = make_fitted().predict(moments, clinical, times=TIMES)
-    with pytest.raises(FileError, match="FileNotFoundError"):
+    with pytest.raises(FileError, match="No such file"):
         scores.to_parquet(tmp_path / "nowhere" / "scores.parquet")
     (tmp_path / "taken").mkdir()
-    with pytest.raises(FileError, match="IsADirectoryError"):
+    with pytest.raises(FileError, match="Is a directory"):
         scores.to_parquet(tmp_path / "taken")
     assert [entry.name for entry in tmp_path.iterdir()] == ["taken"]
 
