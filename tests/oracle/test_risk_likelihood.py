@@ -78,7 +78,8 @@ def write_density(kind, clinical):
     walk = np.array([0.0, *np.cumsum(STEPS)])
     interval = np.array([int(np.sum(t > cuts)) for t in time])
     centres = np.log([np.median(time[(event == 1) & (interval == j)]) for j in range(4)])
-    hazards = np.exp(LEVEL + TREND * (centres - centres.mean()) + ROUGHNESS * (walk - walk.mean()))
+    bends = walk - np.polyval(np.polyfit(centres, walk, 1), centres)
+    hazards = np.exp(LEVEL + TREND * (centres - centres.mean()) + ROUGHNESS * bends)
 
     def hazard(t):
         return hazards[int(np.sum(t > cuts))]

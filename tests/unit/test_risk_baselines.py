@@ -134,3 +134,17 @@ def test_a_piecewise_hazard_without_roughness_is_a_weibull_hazard_in_steps():
     slope = np.diff(log_hazard) / np.diff(np.log(PIECEWISE.centres))
     np.testing.assert_allclose(slope, 0.5)
     assert log_hazard.mean() == pytest.approx(-2.0)
+
+
+def test_bends_leave_level_and_trend_to_themselves():
+    """Whatever the steps, the line fitted to the log hazard has the level and the trend that were drawn."""
+    import pymc as pm
+
+    with pm.Model(coords=PIECEWISE.coords()) as model:
+        PIECEWISE.draw_parameters()
+    values = {"level": -2.0, "roughness": 0.8, "trend": 0.5, "steps": np.array([1.0, -2.0, 0.7])}
+    log_hazard = pm.draw(pm.do(model, values)["log_hazard"], mode="FAST_COMPILE")
+    log_time = np.log(PIECEWISE.centres)
+    slope, level = np.polyfit(log_time - log_time.mean(), log_hazard, 1)
+    assert (slope, level) == pytest.approx((0.5, -2.0))
+    assert np.ptp(log_hazard - level - slope * (log_time - log_time.mean())) > 0.3
