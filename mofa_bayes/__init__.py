@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         Laplace,
         Normal,
         SpikeSlab,
+        SpikeSlabFactors,
         StandardFactors,
         ViewModel,
     )
@@ -62,6 +63,7 @@ _HOMES = {
     "Posterior": "posterior",
     "RiskModel": "risk",
     "SpikeSlab": "spec",
+    "SpikeSlabFactors": "spec",
     "Survival": "risk",
     "ViewModel": "spec",
     "biomarkers": "explain",
@@ -93,6 +95,7 @@ __all__ = [
     "Posterior",
     "RiskModel",
     "SpikeSlab",
+    "SpikeSlabFactors",
     "StandardFactors",
     "Survival",
     "ViewModel",
