@@ -33,7 +33,8 @@ class Ascent:
     checkpoint_seconds
         Least time between two writings.
     expand
-        Use parameter expansion. Off only to measure what it brings.
+        Use parameter expansion, and take factors out of views that do not share them at once. Off only to measure what
+        these moves bring.
     """
 
     max_iterations: int = 2000
