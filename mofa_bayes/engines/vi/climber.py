@@ -48,6 +48,7 @@ _PATIENCE = 3
 _DENSE_PASSES, _DENSE_PASSES_LOOSE = 6, 20
 _NUISANCE_EVERY = 5
 _EMPTY_EVERY = 5
+_DROP_EVERY = 20
 
 
 Mapper = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
@@ -189,6 +190,12 @@ class Climber:
     def _climb(self, max_iterations: int) -> bool:
         patience = max(_PATIENCE, _NUISANCE_EVERY + 1 if self.steps else 0)
         while self.in_phase < max_iterations:
+            if (
+                self.phase != "dense"
+                and self.settings.drop == "during"
+                and self.in_phase % _DROP_EVERY == _DROP_EVERY - 1
+            ):
+                self._drop_factors()
             if self.steps and self.in_phase % _NUISANCE_EVERY == 0:
                 self._search_nuisance()
             sums = self._step()

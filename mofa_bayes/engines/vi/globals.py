@@ -150,7 +150,7 @@ def update_view(
     sums: Sums,
     mapper: Mapper = map,
 ) -> tuple[Globals, float]:
-    """Update loadings, noise and what stands above them in one view; returns globals and the view's share of the bound."""
+    """Update loadings, noise and what stands above them of a view; returns globals and its share of the bound."""
     own = globals_.views[view]
     parts = list(globals_.parts)
     squares, active, start, bound = [], [], 0, 0.0
