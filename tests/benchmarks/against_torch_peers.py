@@ -10,11 +10,14 @@ mofaflex       its preset for MOFA's model, a horseshoe on loadings, learning ra
 mofaflex sns   the same with spike-and-slab loadings, the prior that ours has
 muvi           its defaults, a regularised horseshoe
 
-Printed by cohort and program, means over seeds but for the smallest: |r| of a true factor with the fitted one it
-matches best, over patients who have a view that carries it; root mean squared error of hidden entries as a share of
-that of the feature's mean, for entries scattered in a view that the patient has and for whole views that a patient
-lacks, gaussian and binary (of the probability) apart; seconds of processor time, imports and compilation left out, and
-how many times ours that is. "truth" predicts with the true factors and loadings: nothing can do better on average.
+Printed by cohort and program, means over seeds but for the smallest:
+r               |r| of a true factor with the fitted one it matches best, over patients with a view that carries it
+R               its multiple correlation with all fitted factors: 1 where they span it, however rotated
+scattered       root mean squared error of entries hidden one by one, as a share of that of the feature's mean
+absent          the same where the patient lacks the whole view (binary entries: of the probability)
+seconds         of the processor, imports and compilation left out, and how many times ours that is
+settled         how many fits stopped by their own criterion
+"truth" predicts with the true factors and loadings, those included that an absent view would have told.
 """
 
 import argparse
@@ -99,14 +102,16 @@ def predict_truly(cohort):
 
 
 def correlate(cohort, factors):
-    """Largest |r| of each true factor, over subjects who have a view that carries it."""
+    """Largest |r| and the multiple correlation of each true factor, over subjects who have a view that carries it."""
     found = factors[:, factors.std(axis=0) > 0]
-    truth, largest = cohort.factors.to_numpy(), []
-    for k in range(truth.shape[1]):
-        carriers = [view for view, loadings in cohort.loadings.items() if np.any(loadings[:, k])]
+    single, multiple = [], []
+    for name, truth in cohort.factors.items():
+        carriers = [view for view, own in cohort.loadings.items() if np.any(own[:, cohort.factors.columns == name])]
         own = np.any([cohort.views.has_view(view).values for view in carriers], axis=0)
-        largest.append(np.abs(np.corrcoef(truth[own, k], found[own].T)[0, 1:]).max())
-    return np.array(largest)
+        y, x = truth[own] - truth[own].mean(), found[own] - found[own].mean(axis=0)
+        single.append(np.abs(np.corrcoef(y, x.T)[0, 1:]).max())
+        multiple.append(np.corrcoef(y, x @ np.linalg.lstsq(x, y)[0])[0, 1])
+    return np.array(single), np.array(multiple)
 
 
 def score(cohort, values):
@@ -136,9 +141,10 @@ def compare(pythons, design, seeds):
         rows.append({"program": "truth", "seed": seed} | score(cohort, predict_truly(cohort)))
         for name, fit in fits.items():
             factors, values, seconds, passes, settled = fit()
-            r = correlate(cohort, factors)
-            own = {"smallest r": r.min(), "mean r": r.mean(), "seconds": seconds, "passes": passes, "settled": settled}
-            rows.append({"program": name, "seed": seed, "K": factors.shape[1]} | own | score(cohort, values))
+            r, span = correlate(cohort, factors)
+            own = {"K": factors.shape[1], "smallest r": r.min(), "mean r": r.mean(), "smallest R": span.min()}
+            own |= {"seconds": seconds, "passes": passes, "settled": settled}
+            rows.append({"program": name, "seed": seed} | own | score(cohort, values))
     return rows
 
 
@@ -147,7 +153,8 @@ def show(name, rows):
     errors = [column for column in table if column.startswith(("scattered", "absent"))]
     groups = table.groupby("program", sort=False)
     shown = groups[["K", "mean r", *errors, "passes", "seconds"]].mean()
-    shown.insert(1, "smallest r", groups["smallest r"].min())
+    for place, column in enumerate(("smallest r", "smallest R"), start=1):
+        shown.insert(place, column, groups[column].min())
     shown["times ours"] = shown["seconds"] / shown.loc["ours", "seconds"]
     shown["settled"] = groups["settled"].sum()
     print(f"\n## {name}: {table['seed'].nunique()} cohorts, {DESIGNS[name].n_subjects} patients, {N_FACTORS} factors")

@@ -19,7 +19,6 @@ import torch
 
 def fit_mofaflex(tables, task):
     """MOFA-FLEX's own preset for MOFA's model (`presets.MOFA`: learning rate 0.05), with the task's prior."""
-    # Its __init__ names are the public ones; it trains in its constructor.
     from anndata import AnnData
     from mofaflex import MOFAFLEX, DataOptions, ModelOptions, TrainingOptions
 
@@ -79,7 +78,7 @@ def main():
     tables = {}
     for view in task["likelihoods"]:
         values = np.load(folder / f"{view}.npy")
-        rows, columns = ([f"{kind}{n:05d}" for n in range(size)] for kind, size in zip("pf", values.shape))
+        rows, columns = ([f"{kind}{n:05d}" for n in range(size)] for kind, size in zip("pf", values.shape, strict=True))
         tables[view] = pd.DataFrame(values, rows, [f"{view}_{column}" for column in columns])
     factors, eta, seconds, epochs, settled = FITS[task["peer"]](tables, task)
     predictors = {f"eta_{view}": own for view, own in eta.items()}
