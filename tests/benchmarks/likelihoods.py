@@ -7,31 +7,35 @@ factors with the fitted one each matches best, and the mean log predictive densi
 over draws of p(y | eta).
 
 For discrete data a density is not a probability. "density" is the normal density at y on the data's scale; "mass" is
-the fairer P(y - 1/2 < Y < y + 1/2), tails included at the ends of the support, so that it adds up to 1 over it. A row
-holds when its smallest |r| is above 0.9 and its likelihood's log density above the best of the Gaussian ones.
+the fairer P(y - 1/2 < Y < y + 1/2), tails included at the ends of the support, so that it adds up to 1 over it.
+Categorical variables are taken as gaussian by one 0/1 column per level, and the "mass" of a level is its share of the
+sum over levels of the normal density at that level's row of columns. A row holds when its smallest |r| is above 0.9 and
+its likelihood's log density above the best of the Gaussian ones.
 """
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit, logsumexp, ndtr
+from scipy.special import expit, log_softmax, logsumexp, ndtr
 from scipy.stats import bernoulli, nbinom, norm, poisson, t
 
 import mofa_bayes as mb
+from mofa_bayes.engines.vi.families import FAMILIES
 from mofa_bayes.engines.vi.families.student_t import DEGREES
 
 N, D, K, HIDDEN = 300, 60, 2, 0.1
-CUTS = np.array([-1.0, 0.0, 1.5])
+CUTS, N_LEVELS = np.array([-1.0, 0.0, 1.5]), 3
 
 
 @dataclass(frozen=True)
 class Case:
     """One likelihood: how data arise from eta, and log p(y | eta) of hidden entries under a fit.
 
-    `draw` takes (eta (N, D), exposure (N, 1), rng). `log_density` takes (y, eta, fit), eta of draws (S, cells).
+    `draw` takes (eta (N, D), exposure (N, 1), rng). `log_density` takes (y, eta, fit), eta of draws (S, cells), or
+    (S, cells, `n_levels`) where a variable takes that many columns, eta of the simulation being (N, D) all the same.
     `largest` is the top of the support of discrete data, None where the data are real.
     """
 
@@ -39,12 +43,13 @@ class Case:
     log_density: Callable
     largest: float | None = np.inf
     has_exposure: bool = False
+    n_levels: int = 1
 
     @property
     def treatments(self):
         """Monotone maps of values per unit of exposure under which the data are taken as gaussian."""
-        identity = {"gaussian": np.asarray}
-        return identity | {"log1p": np.log1p} if self.largest == np.inf else identity
+        is_count = self.largest == np.inf and self.n_levels == 1
+        return {"gaussian": np.asarray} | ({"log1p": np.log1p} if is_count else {})
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,12 @@ def ordinal_mass(y, eta, fit):
     cuts = fit.levels * fit.nuisance[:, None]
     cell, level = np.arange(len(y)), y.astype(int)
     return log_mass(cuts[cell, level] - eta, cuts[cell, level + 1] - eta)
+
+
+def draw_levels(eta, rng):
+    """Levels of largest utility, Gumbel errors, of variables whose columns of eta follow each other."""
+    utility = (eta + rng.gumbel(size=eta.shape)).reshape(len(eta), -1, N_LEVELS)
+    return utility.argmax(axis=2)
 
 
 CASES = {
@@ -100,6 +111,11 @@ CASES = {
         ordinal_mass,
         largest=len(CUTS),
     ),
+    "categorical": Case(
+        lambda eta, exposure, rng: draw_levels(eta, rng),
+        lambda y, eta, fit: log_softmax(eta, axis=2)[:, np.arange(len(y)), y.astype(int)],
+        n_levels=N_LEVELS,
+    ),
 }
 
 
@@ -109,31 +125,46 @@ def simulate(case, seed):
     z = rng.standard_normal((N, K))
     w = rng.standard_normal((D, K)) * (rng.random((D, K)) < 0.7)
     exposure = rng.uniform(0.4, 2.5, N) if case.has_exposure else np.ones(N)
-    y = case.draw(z @ w.T + rng.normal(0, 0.5, D), exposure[:, None], rng)
-    return np.asarray(y, dtype=float), rng.random((N, D)) < HIDDEN, z, exposure
+    y = np.asarray(case.draw(z @ w.T + rng.normal(0, 0.5, D), exposure[:, None], rng), dtype=float)
+    return y, rng.random(y.shape) < HIDDEN, z, exposure
 
 
-def fit_and_predict(values, hidden, likelihood, exposure=None):
-    """Posterior, and draws of eta (S, cells) of the hidden cells with what else a density needs."""
-    names = [f"p{n:03d}" for n in range(N)]
-    frame = pd.DataFrame(values, names, [f"f{d:02d}" for d in range(D)]).mask(hidden)
-    exposures = None if exposure is None else {"v": pd.Series(exposure, names)}
+def fit_and_predict(frame, cells, likelihood, n_levels, exposure):
+    """Posterior, and draws of eta of the cells with what else a density needs."""
+    exposures = None if exposure is None else {"v": pd.Series(exposure, frame.index)}
     views = mb.MultiView.from_frames({"v": frame}, likelihoods={"v": likelihood}, exposures=exposures)
     post = mb.fit(views, mb.FactorModel(n_factors=K), progress=False)
-    n, d = np.nonzero(hidden)
-    draws = post.tree["posterior"].to_dataset().isel(chain=0).sel(subject=names)
-    factors, loadings = draws["factors"].values[:, n], draws["loadings_v"].values[:, d]
-    eta = np.einsum("sck,sck->sc", factors, loadings) + draws["intercept_v"].values[:, d]
+    n, d = cells
+    columns = d[:, None] * n_levels + np.arange(n_levels)
+    draws = post.tree["posterior"].to_dataset().isel(chain=0).sel(subject=frame.index)
+    eta = np.einsum("sck,sclk->scl", draws["factors"].values[:, n], draws["loadings_v"].values[:, columns])
+    eta += draws["intercept_v"].values[:, columns]
+
+    def pick(values, *, where=columns):
+        picked = values[..., where]
+        return picked[..., 0] if n_levels == 1 else picked
+
     scaling, moments = post.tree["preprocessing"], post.tree["moments"]
     fit = Fit(
         exposure=np.ones(len(n)) if exposure is None else exposure[n],
-        noise_sd=draws["noise_sd_v"].values[:, d] if "noise_sd_v" in draws else None,
-        center=scaling["center_v"].values[d],
-        scale=scaling["scale_v"].values[d],
+        noise_sd=pick(draws["noise_sd_v"].values) if "noise_sd_v" in draws else None,
+        center=pick(scaling["center_v"].values),
+        scale=pick(scaling["scale_v"].values),
         nuisance=moments["nuisance_v"].values[d],
         levels=moments["levels_v"].values[d] if "levels_v" in moments else np.empty((len(n), 0)),
     )
-    return post, eta.astype(float), fit
+    return post, pick(eta, where=slice(None)).astype(float), fit
+
+
+def tabulate(values, hidden):
+    names = [[f"{kind}{n:03d}" for n in range(size)] for kind, size in zip("pf", values.shape, strict=True)]
+    return pd.DataFrame(values, *names).mask(hidden)
+
+
+def indicate(y, hidden, n_levels):
+    """One 0/1 column per level of each variable."""
+    ones = (y[:, :, None] == np.arange(n_levels)).reshape(len(y), -1)
+    return tabulate(ones.astype(float), np.repeat(hidden, n_levels, axis=1))
 
 
 def average(log_density):
@@ -143,35 +174,51 @@ def average(log_density):
 
 def correlate(post, z):
     """Largest |r| of each true factor, 0 where a fit kept none."""
-    found = post.factor_moments().sel([f"p{n:03d}" for n in range(N)]).mean
+    found = post.factor_moments().mean
     return np.abs(np.corrcoef(z.T, found.T)[:K, K:]).max(axis=1, initial=0)
+
+
+def score_gaussian(case, transform, truth, eta, fit):
+    """Log density and log mass of hidden values whose transform was taken as gaussian."""
+    center, sd, units = fit.center + fit.scale * eta, fit.scale * fit.noise_sd, fit.exposure
+    if case.n_levels > 1:
+        rows = np.eye(case.n_levels)
+        log_row = np.stack([norm.logpdf(row, center, sd).sum(axis=2) for row in rows], axis=2)
+        return np.nan, average(log_softmax(log_row, axis=2)[:, np.arange(len(truth)), truth.astype(int)])
+    slope = (1 / (1 + truth / units) if transform is np.log1p else 1) / units
+    density = average(norm.logpdf(transform(truth / units), center, sd) + np.log(slope))
+    if case.largest is None:
+        return density, np.nan
+    upper = np.where(truth >= case.largest, np.inf, transform((truth + 0.5) / units))
+    lower = np.where(truth <= 0, -np.inf, transform(np.maximum(truth - 0.5, 0) / units))
+    return density, average(log_mass((lower - center) / sd, (upper - center) / sd))
 
 
 def measure(name, case, seed):
     """One row per treatment of one simulated data set."""
     y, hidden, z, exposure = simulate(case, seed)
-    truth, units = y[hidden], np.broadcast_to(exposure[:, None], y.shape)[hidden]
-    post, eta, fit = fit_and_predict(y, hidden, name, exposure if case.has_exposure else None)
+    cells, truth = np.nonzero(hidden), y[hidden]
+    own_exposure = exposure if case.has_exposure else None
+    post, eta, fit = fit_and_predict(tabulate(y, hidden), cells, name, case.n_levels, own_exposure)
     own = average(case.log_density(truth, eta, fit))
     rows = [(name, name, seed, correlate(post, z).min(), own, own)]
     for treatment, transform in case.treatments.items():
-        post, eta, fit = fit_and_predict(transform(y / exposure[:, None]), hidden, "gaussian")
-        center, sd = fit.center + fit.scale * eta, fit.scale * fit.noise_sd
-        slope = (1 if treatment == "gaussian" else 1 / (1 + truth / units)) / units
-        density = average(norm.logpdf(transform(truth / units), center, sd) + np.log(slope))
-        mass = np.nan
-        if case.largest is not None:
-            upper = np.where(truth >= case.largest, np.inf, transform((truth + 0.5) / units))
-            lower = np.where(truth <= 0, -np.inf, transform(np.maximum(truth - 0.5, 0) / units))
-            mass = average(log_mass((lower - center) / sd, (upper - center) / sd))
-        rows.append((name, treatment, seed, correlate(post, z).min(), density, mass))
+        values = tabulate(transform(y / exposure[:, None]), hidden)
+        frame = values if case.n_levels == 1 else indicate(y, hidden, case.n_levels)
+        post, eta, fit = fit_and_predict(frame, cells, "gaussian", case.n_levels, None)
+        fit = replace(fit, exposure=exposure[cells[0]])
+        rows.append(
+            (name, treatment, seed, correlate(post, z).min(), *score_gaussian(case, transform, truth, eta, fit))
+        )
     return rows
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--cases", default=",".join(CASES), help=f"some of {', '.join(CASES)}")
+    parser.add_argument(
+        "--cases", default=",".join(name for name in CASES if name in FAMILIES), help=f"some of {', '.join(CASES)}"
+    )
     options = parser.parse_args()
     print(f"{'data':18s}{'treatment':19s}{'smallest |r|':>13s}{'density':>10s}{'mass':>10s}   seeds where it is best")
     for name in options.cases.split(","):
