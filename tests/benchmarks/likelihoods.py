@@ -34,8 +34,8 @@ CUTS, N_LEVELS = np.array([-1.0, 0.0, 1.5]), 3
 class Case:
     """One likelihood: how data arise from eta, and log p(y | eta) of hidden entries under a fit.
 
-    `draw` takes (eta (N, D), exposure (N, 1), rng). `log_density` takes (y, eta, fit), eta of draws (S, cells), or
-    (S, cells, `n_levels`) where a variable takes that many columns, eta of the simulation being (N, D) all the same.
+    `draw` takes (eta, exposure (N, 1), rng), eta (N, D), or (N, D `n_levels`) where a variable has a column per level.
+    `log_density` takes (y, eta, fit), eta of draws (S, cells), or (S, cells, `n_levels`).
     `largest` is the top of the support of discrete data, None where the data are real.
     """
 
@@ -123,9 +123,10 @@ def simulate(case, seed):
     """Complete values, which of them are hidden, the factors, and the exposure of each subject."""
     rng = np.random.default_rng(seed)
     z = rng.standard_normal((N, K))
-    w = rng.standard_normal((D, K)) * (rng.random((D, K)) < 0.7)
+    # Levels of a variable are zero together: softmax cannot tell which of them it was.
+    w = rng.standard_normal((D * case.n_levels, K)) * np.repeat(rng.random((D, K)) < 0.7, case.n_levels, axis=0)
     exposure = rng.uniform(0.4, 2.5, N) if case.has_exposure else np.ones(N)
-    y = np.asarray(case.draw(z @ w.T + rng.normal(0, 0.5, D), exposure[:, None], rng), dtype=float)
+    y = np.asarray(case.draw(z @ w.T + rng.normal(0, 0.5, len(w)), exposure[:, None], rng), dtype=float)
     return y, rng.random(y.shape) < HIDDEN, z, exposure
 
 
