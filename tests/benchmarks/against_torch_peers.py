@@ -8,7 +8,8 @@ all centre gaussian features and divide each view by its one standard deviation 
 
 mofaflex       its preset for MOFA's model, a horseshoe on loadings, learning rate 0.05
 mofaflex sns   the same with spike-and-slab loadings, the prior that ours has
-muvi           its defaults, a regularised horseshoe
+muvi           its defaults, a regularised horseshoe; with --patient also without its early stopping, which ends most
+               fits within 30 of the 1,000 epochs that it waits at least ("muvi to the end": all 10,000)
 
 Printed by cohort and program, means over seeds but for the smallest:
 r               |r| of a true factor with the fitted one it matches best, over patients with a view that carries it
@@ -38,7 +39,12 @@ import mofa_bayes as mb
 
 TORCH = "torch==2.13.0"
 REQUIREMENTS = {"mofaflex": [TORCH, "mofaflex==0.1.2"], "muvi": [TORCH, "muvi==0.2.2", "pyro-ppl==1.9.1"]}
-PROGRAMS = {"mofaflex": ("mofaflex", "Horseshoe"), "mofaflex sns": ("mofaflex", "SnS"), "muvi": ("muvi", "horseshoe")}
+PROGRAMS = {
+    "mofaflex": {"peer": "mofaflex", "prior": "Horseshoe"},
+    "mofaflex sns": {"peer": "mofaflex", "prior": "SnS"},
+    "muvi": {"peer": "muvi", "early_stopping": True},
+}
+PATIENT = {"muvi to the end": {"peer": "muvi", "early_stopping": False}}
 WORKER = Path(__file__).with_name("torch_worker.py")
 DESIGNS = {"gaussian": DESIGN, "with binary": replace(DESIGN, bernoulli={"ehr": DESIGN.n_features["ehr"]})}
 N_FACTORS = 10
@@ -63,14 +69,14 @@ def fit_ours(cohort, seed):
     return factors, values, seconds, len(post.bound), bool(post.tree.attrs["converged"])
 
 
-def fit_peer(python, peer, prior, cohort, seed):
+def fit_peer(python, program, cohort, seed):
     """The same of a peer."""
     kinds = {view: likelihood_of(cohort, view) for view in cohort.views.names}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for view in kinds:
             np.save(folder / f"{view}.npy", cohort.views[view].values)
-        task = {"peer": peer, "prior": prior, "likelihoods": kinds, "n_factors": N_FACTORS, "seed": seed}
+        task = program | {"likelihoods": kinds, "n_factors": N_FACTORS, "seed": seed}
         (folder / "task.json").write_text(json.dumps(task))
         peers.call(python, WORKER, [str(folder)])
         found = dict(np.load(folder / "found.npz"))
@@ -130,14 +136,14 @@ def score(cohort, values):
     }
 
 
-def compare(pythons, design, seeds):
+def compare(pythons, programs, design, seeds):
     """Rows of one cohort after another."""
     rows = []
     for seed in seeds:
         cohort = mb.simulate_cohort(design, seed=seed)
         fits = {"ours": lambda: fit_ours(cohort, seed)}  # noqa: B023
-        for name, (peer, prior) in PROGRAMS.items():
-            fits[name] = lambda p=peer, prior=prior: fit_peer(pythons[p], p, prior, cohort, seed)  # noqa: B023
+        for name, program in programs.items():
+            fits[name] = lambda own=program: fit_peer(pythons[own["peer"]], own, cohort, seed)  # noqa: B023
         rows.append({"program": "truth", "seed": seed} | score(cohort, predict_truly(cohort)))
         for name, fit in fits.items():
             factors, values, seconds, passes, settled = fit()
@@ -166,15 +172,17 @@ def main():
     parser.add_argument("--quick", action="store_true", help="one gaussian cohort")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--designs", default=",".join(DESIGNS), help=f"some of {', '.join(DESIGNS)}")
+    parser.add_argument("--patient", action="store_true", help="also MuVI without early stopping (7 minutes a cohort)")
     parser.add_argument("--env", type=Path, default=peers.DEFAULT_FOLDER, help="folder for the peers' environments")
     parser.add_argument("--json", type=Path, help="also write every row to this file")
     options = parser.parse_args()
     designs, seeds = (["gaussian"], 1) if options.quick else (options.designs.split(","), options.seeds)
     pythons = {peer: peers.prepare(peer, wanted, options.env) for peer, wanted in REQUIREMENTS.items()}
+    programs = PROGRAMS | (PATIENT if options.patient else {})
     everything = {}
     for name in designs:
         fit_ours(mb.simulate_cohort(replace(DESIGNS[name], n_subjects=60), seed=0), 0)  # compiles
-        everything[name] = compare(pythons, DESIGNS[name], range(seeds))
+        everything[name] = compare(pythons, programs, DESIGNS[name], range(seeds))
         show(name, everything[name])
         if options.json:
             options.json.write_text(json.dumps(everything, indent=1))

@@ -53,7 +53,7 @@ def fit_muvi(tables, task):
         likelihoods=likelihoods,
         device="cpu",
     )
-    model.fit(verbose=False, seed=task["seed"])
+    model.fit(verbose=False, seed=task["seed"], early_stopping=task["early_stopping"])
     seconds = clock() - begun
     factors, loadings = model.get_factor_scores(), model.get_factor_loadings()
     # Not get_reconstructed: it rounds the logits of binary views to 0 and 1.
