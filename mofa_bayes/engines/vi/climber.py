@@ -67,6 +67,7 @@ def map_sum(
     for own, sums in mapper(lambda b: function(blocks[b], rows[b]), range(len(blocks))):
         found.append(own)
         total = sums if total is None else add(total, sums)
+        del sums  # before the next block makes its own
     assert total is not None
     return found, total
 
@@ -212,10 +213,12 @@ class Climber:
                 return False
             if self.settings.expand:
                 self._expand(sums)
+            del sums  # before the next pass makes its own
             self._write()
         return False
 
-    def _step(self) -> Sums:
+    def _infer(self) -> tuple[list[Rows], Sums]:
+        """Update q(z) of every block, and sum over them; what rows need to know of the globals is given up after it."""
         known = self.globals.summarise(self.layout)
         parts = self.layout.parts
 
@@ -225,7 +228,10 @@ class Climber:
             rows, entropy = infer_rows(block, parts, known, locals_, prior, before)
             return rows, collect_sums(block, parts, rows, locals_, entropy)
 
-        rows, sums = map_sum(update, self.layout.blocks, self.rows, self.map)
+        return map_sum(update, self.layout.blocks, self.rows, self.map)
+
+    def _step(self) -> Sums:
+        rows, sums = self._infer()
         globals_, bound = update_globals(self.layout, self.spec, self.priors, self.globals, sums, self.map)
         if self.settings.expand and self.in_phase % _EMPTY_EVERY == _EMPTY_EVERY - 1:
             globals_, bound = self._empty(globals_, bound, sums)
