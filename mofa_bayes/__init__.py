@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mofa_bayes.fitting import fit
     from mofa_bayes.graph import graph
     from mofa_bayes.posterior import Posterior, load
+    from mofa_bayes.posterior.align import align
     from mofa_bayes.risk import Binary, RiskModel, Survival
     from mofa_bayes.spec import (
         ARD,
@@ -64,6 +65,7 @@ _HOMES = {
     "SpikeSlab": "spec",
     "Survival": "risk",
     "ViewModel": "spec",
+    "align": "posterior.align",
     "biomarkers": "explain",
     "fit": "fitting",
     "graph": "graph",
@@ -96,6 +98,7 @@ __all__ = [
     "StandardFactors",
     "Survival",
     "ViewModel",
+    "align",
     "biomarkers",
     "fit",
     "graph",
