@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mofa_bayes.errors import ConvergenceWarning, DataError, FitError
 from mofa_bayes.posterior.alignment_report import AlignmentReport
-from mofa_bayes.posterior.convergence import COLUMNS, summarise_convergence
+from mofa_bayes.posterior.convergence import N_CHECKED, tabulate_convergence
 from mofa_bayes.posterior.matching import (
     SAME,
     Array,
@@ -26,9 +26,6 @@ from mofa_bayes.posterior.matching import (
 )
 from mofa_bayes.posterior.trace import Trace, carry_others, read_trace
 
-_N_CHECKED = 1000
-_N_FREE = 200
-
 
 def align(
     posterior: xr.Dataset | xr.DataTree,
@@ -37,7 +34,7 @@ def align(
     factors: str | None = "factors",
     loadings: Sequence[str] | None = None,
     max_iterations: int = 30,
-    n_checked: int = _N_CHECKED,
+    n_checked: int = N_CHECKED,
 ) -> tuple[xr.Dataset, AlignmentReport]:
     """Align draws of factors and loadings, and say how far chains agree before and after.
 
@@ -109,7 +106,9 @@ def align(
     chains = _judge(aligned, match, trace)
     report = AlignmentReport(
         freedom=freedom,
-        table=_tabulate(dataset, trace, aligned, covariance, n_checked),
+        table=tabulate_convergence(
+            dataset, trace, covariance, {"before": trace.loadings, "after": aligned.loadings}, n_checked
+        ),
         chains=chains,
         other_mode=tuple(int(c) for c in trace.chain_names[~match.is_main]),
         wandering=_find_wandering(chains, aligned, trace),
@@ -235,58 +234,3 @@ def _find_wandering(chains: pd.DataFrame, aligned: _Aligned, trace: Trace) -> tu
         sure &= _within([own[:, half] for own in aligned.halves], [own[:, part] for own in aligned.gram]) >= SAME
     differ = chains["halves"].to_numpy().reshape(sure.shape) < SAME
     return tuple(int(c) for c in trace.chain_names[(sure & differ).any(axis=1)])
-
-
-def _tabulate(dataset: xr.Dataset, trace: Trace, aligned: _Aligned, covariance: Array, n_checked: int) -> pd.DataFrame:
-    """R-hat and effective sample sizes of loadings, of W W', and of what alignment cannot touch."""
-    rng = np.random.default_rng(0)
-    rows = []
-    share = max(n_checked // len(trace.loadings), 1)
-    for name, before, after in zip(trace.loading_names, trace.loadings, aligned.loadings, strict=True):
-        _, _, n_features, n_factors = before.shape
-        chosen = rng.choice(n_features * n_factors, min(share, n_features * n_factors), replace=False)
-        d, k = np.unravel_index(chosen, (n_features, n_factors))
-        rows += [summarise_convergence(name, "before", before[:, :, d, k])]
-        rows += [summarise_convergence(name, "after", after[:, :, d, k])]
-    rows += _products(trace.loadings, "before", np.random.default_rng(1))
-    rows += _products(aligned.loadings, "after", np.random.default_rng(1))
-    rows += [
-        summarise_convergence(f"signal of {name}", "free", own)
-        for name, own in zip(trace.loading_names, _signals(trace, covariance), strict=True)
-    ]
-    for name, draws in trace.free_of(dataset).items():
-        chosen = rng.choice(draws.shape[2], min(_N_FREE, draws.shape[2]), replace=False)
-        rows.append(summarise_convergence(name, "free", draws[:, :, chosen]))
-    return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def _products(
-    loadings: Sequence[NDArray[np.floating]], stage: str, rng: np.random.Generator
-) -> list[dict[str, object]]:
-    """Rows of the diagonal and of random entries of W W'."""
-    ends = np.cumsum([0, *(own.shape[2] for own in loadings)])
-
-    def take(features: NDArray[np.int64]) -> Array:
-        place = np.searchsorted(ends, features, side="right") - 1
-        columns = [loadings[m][:, :, d] for m, d in zip(place, features - ends[place], strict=True)]
-        return np.stack(columns, axis=2).astype(np.float64)
-
-    own = take(rng.choice(ends[-1], min(_N_FREE, ends[-1]), replace=False))
-    one, two = (take(rng.integers(ends[-1], size=_N_FREE)) for _ in range(2))
-    return [
-        summarise_convergence("W W', diagonal", stage, np.square(own).sum(axis=3)),
-        summarise_convergence("W W', entries", stage, np.einsum("csdk,csdk->csd", one, two)),
-    ]
-
-
-def _signals(trace: Trace, covariance: Array) -> list[Array]:
-    """Variance of Z W' over subjects, summed over a view's features: tr(W S W'), (C, S) per view."""
-    found = []
-    for view in trace.loadings:
-        own = np.empty(view.shape[:2])
-        for c in range(len(view)):
-            for chunk in in_chunks(view[c]):
-                w = view[c, chunk].astype(np.float64)
-                own[c, chunk] = np.einsum("sdk,sdk->s", w @ covariance[c, chunk], w)
-        found.append(own)
-    return found

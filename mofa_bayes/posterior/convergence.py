@@ -1,9 +1,15 @@
-"""R-hat and effective sample sizes of many quantities, by ArviZ, as one row of a table each group."""
+"""R-hat and effective sample sizes by ArviZ: of loadings, and of what no rotation, sign, order or scale can touch."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import xarray as xr
 from numpy.typing import NDArray
+
+from mofa_bayes.posterior.matching import in_chunks
+from mofa_bayes.posterior.trace import Trace
 
 COLUMNS = (
     "quantity",
@@ -16,6 +22,8 @@ COLUMNS = (
     "ess_bulk_median",
     "ess_tail_min",
 )
+N_CHECKED = 1000
+_N_FREE = 200
 _TAIL = (0.05, 0.95)
 
 
@@ -57,3 +65,80 @@ def summarise_convergence(quantity: str, stage: str, draws: NDArray[np.floating]
     row += [float(np.nanmin(bulk)), float(np.nanmedian(bulk))] if np.isfinite(bulk).any() else [np.nan] * 2
     row += [float(np.nanmin(tail))] if np.isfinite(tail).any() else [np.nan]
     return dict(zip(COLUMNS, row, strict=True))
+
+
+def tabulate_convergence(
+    dataset: xr.Dataset,
+    trace: Trace,
+    covariance: NDArray[np.float64],
+    stages: Mapping[str, Sequence[NDArray[np.floating]]],
+    n_checked: int = N_CHECKED,
+) -> pd.DataFrame:
+    """Tabulate R-hat and effective sample sizes of loadings, of W W', and of what alignment cannot touch.
+
+    Parameters
+    ----------
+    dataset
+        All draws.
+    trace
+        Its factors and loadings.
+    covariance
+        Of each draw's factors over subjects, (C, S, K, K).
+    stages
+        Name of a stage -> loadings at it, one (C, S, D_m, K) per view.
+    n_checked
+        How many loadings to look at, spread over the views.
+    """
+    rng = np.random.default_rng(0)
+    rows = []
+    count = max(n_checked // len(trace.loadings), 1)
+    for m, name in enumerate(trace.loading_names):
+        shape = trace.loadings[m].shape[2:]
+        chosen = rng.choice(shape[0] * shape[1], min(count, shape[0] * shape[1]), replace=False)
+        d, k = np.unravel_index(chosen, shape)
+        rows += [summarise_convergence(name, stage, own[m][:, :, d, k]) for stage, own in stages.items()]
+    for stage, own in stages.items():
+        rows += _products(own, stage, np.random.default_rng(1))
+    free = trace.free_of(dataset)
+    for name, view, signal in zip(trace.loading_names, trace.loadings, _signals(trace, covariance), strict=True):
+        rows.append(summarise_convergence(f"variance of Z W', {name}", "free", signal))
+        noise = free.get(f"noise_sd_{name.removeprefix('loadings_')}")
+        if noise is not None and noise.shape[2] == view.shape[2]:
+            share = signal / (signal + np.square(noise, dtype=np.float64).sum(axis=2))
+            rows.append(summarise_convergence(f"variance explained, {name}", "free", share))
+    for name, draws in free.items():
+        chosen = rng.choice(draws.shape[2], min(_N_FREE, draws.shape[2]), replace=False)
+        rows.append(summarise_convergence(name, "free", draws[:, :, chosen]))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _products(
+    loadings: Sequence[NDArray[np.floating]], stage: str, rng: np.random.Generator
+) -> list[dict[str, object]]:
+    """Rows of the diagonal and of random entries of W W'."""
+    ends = np.cumsum([0, *(own.shape[2] for own in loadings)])
+
+    def take(features: NDArray[np.int64]) -> NDArray[np.float64]:
+        place = np.searchsorted(ends, features, side="right") - 1
+        columns = [loadings[m][:, :, d] for m, d in zip(place, features - ends[place], strict=True)]
+        return np.stack(columns, axis=2).astype(np.float64)
+
+    own = take(rng.choice(ends[-1], min(_N_FREE, ends[-1]), replace=False))
+    one, two = (take(rng.integers(ends[-1], size=_N_FREE)) for _ in range(2))
+    return [
+        summarise_convergence("W W', diagonal", stage, np.square(own).sum(axis=3)),
+        summarise_convergence("W W', entries", stage, np.einsum("csdk,csdk->csd", one, two)),
+    ]
+
+
+def _signals(trace: Trace, covariance: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """Variance of Z W' over subjects, summed over a view's features: tr(W S W'), (C, S) per view."""
+    found = []
+    for view in trace.loadings:
+        own = np.empty(view.shape[:2])
+        for c in range(len(view)):
+            for chunk in in_chunks(view[c]):
+                w = view[c, chunk].astype(np.float64)
+                own[c, chunk] = np.einsum("sdk,sdk->s", w @ covariance[c, chunk], w)
+        found.append(own)
+    return found

@@ -188,7 +188,7 @@ def carry_others(
         if name not in own and trace.factor_dims & {str(dim) for dim in var.dims}
     }
     out = dataset.drop_vars([*touched, *(name for name in own if name is not None)])
-    implied, notes = [], []
+    notes = []
     for name, var in touched.items():
         dims = [str(dim) for dim in var.dims if str(dim) in trace.factor_dims]
         mapped = None
@@ -197,12 +197,15 @@ def carry_others(
             mapped = _reorder(name, var, dims[0], maps)
         elif name.startswith("ard_") and view in trace.loading_names and var.ndim == 3:
             mapped = _imply(var, loadings[trace.loading_names.index(view)])
-            implied.append(name)
+            notes.append(f"{name!r}: precision that the rotated loadings imply, D / sum_d w_dk^2")
+        elif name == "factor_precision" and len(dims) == 1:
+            mapped = _turn_precision(var, dims[0], maps)
+            notes.append(
+                f"{name!r}: that of the rotated factors, 1 / (T^-1 B^-1 T^-T)_kk for B the diagonal of what it was"
+            )
         if mapped is not None:
             out = out.assign({name: mapped})
     lost = [name for name in touched if name not in out]
-    if implied:
-        notes.append(f"{name_some(implied)}: precision that the rotated loadings imply, D / sum_d w_dk^2")
     if lost:
         notes.append(f"{name_some(lost, 12)}: left out, since alignment does not say what they become")
     return out, tuple(notes)
@@ -231,3 +234,11 @@ def _imply(var: xr.DataArray, loadings: NDArray[np.floating]) -> xr.DataArray:
     dim = next(dim for dim in var.dims if dim not in _SAMPLES)
     implied = loadings.shape[2] / np.maximum(square, np.finfo(np.float64).tiny)
     return var.transpose(*_SAMPLES, dim).copy(data=implied).transpose(*var.dims)
+
+
+def _turn_precision(var: xr.DataArray, dim: str, maps: Array) -> xr.DataArray:
+    """Precision along the new axes of factors that had some along the old, which Z T^-T turns."""
+    ordered = var.transpose(*_SAMPLES, ..., dim)
+    inverse = np.linalg.inv(maps).reshape(*maps.shape[:2], *(1,) * (ordered.ndim - 3), *maps.shape[2:])
+    variance = (np.square(inverse) / ordered.values[..., None, :]).sum(axis=-1)
+    return ordered.copy(data=1 / variance).transpose(*var.dims)

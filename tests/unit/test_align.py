@@ -138,10 +138,15 @@ def test_zeros_of_a_sparse_prior_stay_zeros_and_indicators_follow():
 def test_a_rotation_recomputes_ard_and_drops_what_lost_its_meaning():
     draws, _ = make_draws(sparse=False, n_draws=20)
     per_factor = xr.DataArray(np.ones((4, 20, 3)), dims=(*DIMS, "factor"))
-    aligned, report = mb.align(draws.assign(ard_a=per_factor, inclusion_a=per_factor))
+    precision = xr.concat([per_factor, 4 * per_factor], "group").transpose("chain", "draw", "group", "factor")
+    mine = {"ard_a": per_factor, "inclusion_a": per_factor, "factor_precision": precision}
+    aligned, report = mb.align(draws.assign(mine))
+    turned = np.linalg.inv(report.maps.values)
+    variance = np.diagonal(turned @ np.swapaxes(turned, 2, 3), axis1=2, axis2=3)
+    np.testing.assert_allclose(aligned["factor_precision"].isel(group=1), 4 / variance)
     np.testing.assert_allclose(aligned["ard_a"], 12 / np.square(aligned["loadings_a"]).sum("feature_a"))
     assert "inclusion_a" not in aligned
-    assert len(report.notes) == 2
+    assert len(report.notes) == 3
 
 
 def test_a_trace_from_elsewhere_is_aligned_under_its_own_names():
