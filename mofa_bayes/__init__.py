@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mofa_bayes.graph import graph
     from mofa_bayes.posterior import Posterior, load
     from mofa_bayes.posterior.align import align
+    from mofa_bayes.posterior.diagnose import diagnose
     from mofa_bayes.risk import Binary, RiskModel, Survival
     from mofa_bayes.spec import (
         ARD,
@@ -67,6 +68,7 @@ _HOMES = {
     "ViewModel": "spec",
     "align": "posterior.align",
     "biomarkers": "explain",
+    "diagnose": "posterior.diagnose",
     "fit": "fitting",
     "graph": "graph",
     "list_models": "zoo",
@@ -100,6 +102,7 @@ __all__ = [
     "ViewModel",
     "align",
     "biomarkers",
+    "diagnose",
     "fit",
     "graph",
     "list_models",
