@@ -47,16 +47,16 @@ def draw_values(likelihood: str, eta: Array, own: Own, rng: np.random.Generator)
         case "student_t":
             return np.asarray(eta + rng.standard_t(DEGREES, eta.shape) / np.sqrt(own.precision))
         case "bernoulli":
-            return (rng.random(eta.shape) < expit(eta)).astype(np.float64)
+            return np.asarray(rng.random(eta.shape) < expit(eta), dtype=np.float64)
         case "poisson":
-            return rng.poisson(np.exp(own.log_exposure) * np.logaddexp(0.0, eta)).astype(np.float64)
+            return np.asarray(rng.poisson(np.exp(own.log_exposure) * np.logaddexp(0.0, eta)), dtype=np.float64)
         case "negative_binomial":
             mean = np.exp(np.minimum(eta + own.log_exposure, _LARGEST))
             r = np.broadcast_to(own.nuisance, eta.shape)
-            return rng.poisson(rng.gamma(r) / r * mean).astype(np.float64)
+            return np.asarray(rng.poisson(rng.gamma(r) / r * mean), dtype=np.float64)
     latent = eta + rng.standard_normal(eta.shape)
     inner = np.where(np.isnan(own.limits), np.inf, own.limits)[:, 1:]
-    return (latent[:, :, None] > inner).sum(axis=2).astype(np.float64)
+    return np.asarray((latent[:, :, None] > inner).sum(axis=2), dtype=np.float64)
 
 
 def _student_t(y: Array, eta: Array, own: Own) -> tuple[Array, Array, Array]:

@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -45,6 +46,8 @@ def leave_one_out(log_likelihood: NDArray[np.float64], n_chains: int) -> LeaveOn
     """Estimate it from log densities of each draw and subject, (S, N), chains one after the other in S."""
     import arviz_stats
 
+    stats: Any = arviz_stats
+
     draws = log_likelihood.reshape(n_chains, -1, log_likelihood.shape[1])
     efficiency = 1.0
     if n_chains > 1:
@@ -56,6 +59,6 @@ def leave_one_out(log_likelihood: NDArray[np.float64], n_chains: int) -> LeaveOn
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # large k is told by the table, not by a warning
-        found = arviz_stats.loo(tree, pointwise=True, var_name="y", reff=efficiency)
+        found = stats.loo(tree, pointwise=True, var_name="y", reff=efficiency)
     k = np.asarray(found.pareto_k.values, dtype=np.float64)
     return LeaveOneOut(float(found.elpd), float(found.se), float(found.p), k, float(found.good_k))

@@ -5,6 +5,8 @@ Beta prior, in closed form; what is left are loadings with their indicators, coe
 factors (Yao, Vehtari, Simpson and Gelman 2018, ICML, PMLR 80:5581).
 """
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from scipy.special import betaln, gammaln
@@ -21,7 +23,7 @@ def pareto_k(log_ratio: Array) -> float:
     """Pareto k of importance ratios (S,), by ArviZ."""
     import arviz_stats.base
 
-    stats = arviz_stats.base.array_stats  # type: ignore[attr-defined]
+    stats: Any = arviz_stats.base.array_stats  # type: ignore[attr-defined]
     return float(stats.psislw(-log_ratio)[1])
 
 
@@ -60,7 +62,7 @@ def log_ratios(post: Posterior, model: ModelDraws, log_likelihood: Array) -> Arr
         total += _log_noise(view, own, spec.noise, model.group_of)
     if "factor_precision" in moments:
         prior_of_factors = getattr(spec.factors, "precision", Gamma())
-        counts = np.bincount(model.group_of, minlength=len(groups))[:, None]
+        counts = np.bincount(model.group_of, minlength=len(groups)).astype(np.float64)[:, None]
         mean = moments["factor_precision"].transpose("group", "factor").values
         total += _log_gammas(model.factor_precision, prior_of_factors, counts, mean).sum(axis=(1, 2))
     return total
