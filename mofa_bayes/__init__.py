@@ -6,9 +6,10 @@ The tree tells the story, and data flow one way through it:
     spec/        what we believe      priors and FactorModel, as values that travel through TOML
     graph/       how data arise       spec and data to a PyMC model: the reference meaning
     engines/     how we learn         vi, spectral
-    posterior/   what we learned      Posterior: draws, moments, provenance; project and impute
+    posterior/   what we learned      Posterior: draws, moments, provenance; align, diagnose, project, impute
     explain/     what it means        variance explained, sharing, biomarkers
     risk/        what to expect       outcome families, the marginal likelihood, RiskModel, scores
+    checking/    is it calibrated     simulation-based calibration and coverage, for any model and engine
     export/      where it goes        tables
     plot/        one function per question
 
@@ -22,6 +23,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mofa_bayes.checking import Sizes, check_calibration
     from mofa_bayes.data.cohorts import load_transbig
     from mofa_bayes.data.multiview import MultiView
     from mofa_bayes.data.readers import read_clinical, read_views
@@ -68,6 +70,8 @@ _HOMES = {
     "ViewModel": "spec",
     "align": "posterior.align",
     "biomarkers": "explain",
+    "Sizes": "checking",
+    "check_calibration": "checking",
     "diagnose": "posterior.diagnose",
     "fit": "fitting",
     "graph": "graph",
@@ -96,12 +100,14 @@ __all__ = [
     "Normal",
     "Posterior",
     "RiskModel",
+    "Sizes",
     "SpikeSlab",
     "StandardFactors",
     "Survival",
     "ViewModel",
     "align",
     "biomarkers",
+    "check_calibration",
     "diagnose",
     "fit",
     "graph",

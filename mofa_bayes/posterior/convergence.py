@@ -87,8 +87,10 @@ def tabulate_convergence(
     stages
         Name of a stage -> loadings at it, one (C, S, D_m, K) per view.
     n_checked
-        How many loadings to look at, spread over the views.
+        How many loadings to look at, spread over the views; 0 leaves the table empty.
     """
+    if n_checked == 0:
+        return pd.DataFrame(columns=list(COLUMNS))
     rng = np.random.default_rng(0)
     rows = []
     count = max(n_checked // len(trace.loadings), 1)

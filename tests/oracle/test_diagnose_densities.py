@@ -195,7 +195,7 @@ def test_mean_log_ratio_is_at_least_the_bound_and_near_it(prior, known):
     error = ratio.std() / np.sqrt(len(ratio))
     bound = float(post.bound[-1])
     assert ratio.mean() > bound - 4 * error
-    assert ratio.mean() < bound + (25 if prior.kind != "laplace" else 60)
+    assert ratio.mean() < bound + 12
 
 
 def test_joint_density_is_that_of_the_graph():
