@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import Preprocessing
-from mofa_bayes.engines.spectral.tables import gaussianise
 from mofa_bayes.engines.vi.known import canonical_order, find_known
 from mofa_bayes.errors import DataError
 from mofa_bayes.posterior.posterior import Posterior
@@ -120,8 +119,6 @@ def read_draws(post: Posterior, views: MultiView, n_draws: int) -> ModelDraws:
             expected="the MultiView of the fit",
             do="Pass what was given to mb.fit.",
         )
-    if post.provenance["engine"] == "spectral":
-        views = gaussianise(views.forget_known())
     draws = post.tree.children["posterior"].to_dataset()
     step = max(1, draws.sizes["chain"] * draws.sizes["draw"] // n_draws)
     draws = draws.isel(draw=slice(None, None, step)).sel(subject=list(views.subjects))
@@ -168,7 +165,8 @@ def _read_view(
 ) -> ViewDraws:
     dim, features = f"feature_{view}", list(views.features(view))
     draws, moments = draws.sel({dim: features}), moments.sel({dim: features})
-    kinds = np.asarray(views.likelihoods(view).values, dtype=np.str_)
+    # The engine's own: spectral takes every feature as gaussian.
+    kinds = np.asarray(moments[f"likelihood_{view}"].values, dtype=np.str_)
     n_points = draws.sizes["chain"] * draws.sizes["draw"]
     effects: Draws = np.zeros((n_points, 0, len(features)))
     if f"effects_{view}" in draws:
