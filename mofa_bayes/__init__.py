@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         Laplace,
         Normal,
         SpikeSlab,
+        SpikeSlabFactors,
         StandardFactors,
         ViewModel,
     )
@@ -66,6 +67,7 @@ _HOMES = {
     "Posterior": "posterior",
     "RiskModel": "risk",
     "SpikeSlab": "spec",
+    "SpikeSlabFactors": "spec",
     "Survival": "risk",
     "ViewModel": "spec",
     "align": "posterior.align",
@@ -102,6 +104,7 @@ __all__ = [
     "RiskModel",
     "Sizes",
     "SpikeSlab",
+    "SpikeSlabFactors",
     "StandardFactors",
     "Survival",
     "ViewModel",

@@ -86,7 +86,8 @@ def fit(
     if engine == "spectral":
         tree, seconds, converged = *_fit_spectral(views, spec, start_rng, draw_rng, n_draws, settings), True
     else:
-        preprocessing = fit_preprocessing(views, {view: spec.scale_of(view) for view in views.names})
+        scales = {view: spec.scale_of(view) for view in views.names}
+        preprocessing = fit_preprocessing(views, scales, scale_groups=spec.scale_groups)
         layout = lay_out(views, preprocessing, find_known(views, preprocessing))
         with _showing(progress) as tell:
             fitted, starts = ascend_best(

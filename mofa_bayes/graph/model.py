@@ -9,7 +9,7 @@ from mofa_bayes.data.preprocess import Preprocessing, fit_preprocessing
 from mofa_bayes.errors import FitError
 from mofa_bayes.graph.likelihoods import Cells, observe
 from mofa_bayes.graph.loadings import draw_loadings
-from mofa_bayes.spec import FactorModel, FactorPrior, StandardFactors
+from mofa_bayes.spec import FactorModel, FactorPrior, SpikeSlabFactors, StandardFactors
 
 ALL = "all"
 
@@ -47,7 +47,8 @@ def graph(views: MultiView, spec: FactorModel) -> "pm.Model":
             expected="views without",
             do="Leave them out: a weighted likelihood is not a generative model.",
         )
-    preprocessing = fit_preprocessing(views, {view: spec.scale_of(view) for view in views.names})
+    scales = {view: spec.scale_of(view) for view in views.names}
+    preprocessing = fit_preprocessing(views, scales, scale_groups=spec.scale_groups)
     groups = [ALL] if views.groups is None else sorted({str(name) for name in views.groups.values})
     group_of = np.zeros(views.n_subjects, dtype=np.intp)
     if views.groups is not None:
@@ -60,17 +61,24 @@ def graph(views: MultiView, spec: FactorModel) -> "pm.Model":
         for view in views.names:
             w = draw_loadings(spec.loadings_of(view), view)
             eta = draw_known(views, view, preprocessing, spec, group_of) + z @ w.T
-            observe_view(views, view, preprocessing.apply(view, views[view].values), eta, spec, group_of)
+            values = preprocessing.apply(view, views[view].values, [groups[g] for g in group_of])
+            observe_view(views, view, values, eta, spec, group_of)
     return model
 
 
 def draw_factors(prior: FactorPrior, group_of: np.ndarray) -> "TensorVariable[Any, Any]":
-    """Draw `factors` (subject, factor): standard normal, or scaled by group."""
+    """Draw `factors` (subject, factor): standard normal, scaled by group, or zero in some subjects."""
     import pymc as pm
 
     if isinstance(prior, StandardFactors):
         factors: TensorVariable[Any, Any] = pm.Normal("factors", 0.0, 1.0, dims=("subject", "factor"))
         return factors
+    if isinstance(prior, SpikeSlabFactors):
+        theta = pm.Beta("factor_inclusion", prior.inclusion_a, prior.inclusion_b, dims=("group", "factor"))
+        active = pm.Bernoulli("factors_active", theta[group_of], dims=("subject", "factor"))
+        slab = pm.Normal("factors_slab", 0.0, 1.0, dims=("subject", "factor"))
+        sparse: TensorVariable[Any, Any] = pm.Deterministic("factors", active * slab, dims=("subject", "factor"))
+        return sparse
     beta = pm.Gamma("factor_precision", prior.precision.shape, prior.precision.rate, dims=("group", "factor"))
     scaled: TensorVariable[Any, Any] = pm.Normal("factors", 0.0, tau=beta[group_of], dims=("subject", "factor"))
     return scaled

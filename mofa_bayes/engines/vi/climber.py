@@ -11,6 +11,7 @@ import numpy as np
 from mofa_bayes.engines.vi.checkpoint import Checkpoint, fill
 from mofa_bayes.engines.vi.expand import best_rotation, best_scale, can_rotate, rotate
 from mofa_bayes.engines.vi.globals import (
+    dense_factors,
     dense_priors,
     first_globals,
     follow,
@@ -32,7 +33,7 @@ from mofa_bayes.engines.vi.settings import Ascent
 from mofa_bayes.engines.vi.start import as_rows
 from mofa_bayes.engines.vi.variance import explained_by_factor
 from mofa_bayes.engines.vi.varimax import varimax
-from mofa_bayes.spec import FactorModel
+from mofa_bayes.spec import FactorModel, Horseshoe, Laplace, SpikeSlab
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +102,7 @@ class Climber:
         self._resume()
         if self.phase == "start":
             self._take_scores(scores)
-            self._enter("own" if self.own_priors == self.priors else "dense")
+            self._enter("dense" if self._has_dense_start() else "own")
         if self.phase == "dense":
             is_loose = any(part.family.is_count or part.likelihood == "ordinal" for part in self.layout.parts)
             self._climb(_DENSE_PASSES_LOOSE if is_loose else _DENSE_PASSES)
@@ -116,6 +117,9 @@ class Climber:
             converged = self._climb(self.settings.max_iterations)
         return converged
 
+    def _has_dense_start(self) -> bool:
+        return self.own_priors != self.priors or dense_factors(self.spec.factors) != self.spec.factors
+
     def _enter(self, phase: str) -> None:
         self.phase, self.in_phase, self.settled = phase, 0, 0
 
@@ -123,7 +127,7 @@ class Climber:
         if can_rotate(self.priors, self.globals):
             self._turn(self._sparsest_rotation())
         self._make_positive()
-        self.globals = follow(self.globals, self.layout, self.own_priors)
+        self.globals = follow(self.globals, self.layout, self.own_priors, self.spec.factors)
         self.priors = self.own_priors
         self.bounds, self.counts = [], []
 
@@ -148,7 +152,7 @@ class Climber:
         if self.phase != "dense":
             self.priors = self.own_priors
             dense = first_globals(self.layout, self.spec, dense_priors(self.own_priors))
-            self.globals = follow(dense, self.layout, self.own_priors)
+            self.globals = follow(dense, self.layout, self.own_priors, self.spec.factors)
         count = arrays["/globals/parts/0/inclusion"].shape[1]
         self.globals = fill(self.globals.keep(np.arange(count)), arrays, "/globals")
         nothing = Rows(np.empty(0), np.empty(0))
@@ -202,7 +206,8 @@ class Climber:
 
         def update(block: Block, before: Rows) -> tuple[Rows, Sums]:
             locals_ = bound_entries(block, parts, known, before)
-            rows, entropy = infer_rows(block, parts, known, locals_, self.globals.factor_precision(block.group))
+            prior = self.globals.factors.prior_of(block.group)
+            rows, entropy = infer_rows(block, parts, known, locals_, prior, before)
             return rows, collect_sums(block, parts, rows, locals_, entropy)
 
         rows, sums = map_sum(update, self.layout.blocks, self.rows, self.map)
@@ -240,7 +245,7 @@ class Climber:
             if turn is not None:
                 self._turn(turn)
             return
-        scale = best_scale(self.globals, sums, len(self.layout.subjects))
+        scale = best_scale(self.globals, sums)
         if scale is not None:
             self.globals = self.globals.rescale(scale)
             self.rows = [rows.transform(np.diag(scale)) for rows in self.rows]
@@ -250,7 +255,12 @@ class Climber:
         self.rows = [rows.transform(np.linalg.inv(turn).T) for rows in self.rows]
 
     def _sparsest_rotation(self) -> Array:
-        """Where several factors are shared by the same views, a dense model leaves their rotation open."""
+        """Where several factors are shared by the same views, a dense model leaves their rotation open.
+
+        What is to be sparse chooses it: loadings, or else the factors themselves.
+        """
+        if not any(isinstance(prior, SpikeSlab | Horseshoe | Laplace) for prior in self.own_priors.values()):
+            return varimax([np.concatenate([rows.mean for rows in self.rows])])
         pairs = list(zip(self.layout.parts, self.globals.parts, strict=True))
         size = self.globals.n_factors
         views = (np.concatenate([s.mean[:, :size] for p, s in pairs if p.view == view]) for view in self.layout.views)
