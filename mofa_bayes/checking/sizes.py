@@ -98,6 +98,7 @@ def make_proper(spec: FactorModel) -> tuple[FactorModel, tuple[str, ...]]:
         factors=_sharpen(spec.factors),
         noise=_sharpen_gamma(spec.noise),
         scale="none",
+        scale_groups=False,
         intercept_scale=min(spec.intercept_scale, _WIDEST_INTERCEPT),
         min_variance=0.0,
         views=views,

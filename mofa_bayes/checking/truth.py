@@ -125,6 +125,6 @@ class Simulator:
             if kind == "negative_binomial":
                 size = point[f"dispersion_{view}"]
             precision = noise_sd[self._group_of][:, columns] ** -2.0
-            own = Own(precision, size, log_exposure, np.empty((len(columns), 0)))
+            own = Own(precision, size, log_exposure, np.empty((len(columns), 0)), np.zeros(len(columns), dtype=np.intp))
             values[:, columns] = draw_values(kind, eta[:, columns], own, rng)
         return TrueView(loadings, eta, noise_sd, values)

@@ -54,8 +54,8 @@ def align(
     posterior
         Draws, as the dataset or as a tree with the group `posterior`; from our engines or from elsewhere.
     sparse
-        Whether the prior is sparse, so that a rotation would change its density. None looks for `active_` or `local_`
-        variables, and for the model in the tree's attributes.
+        Whether the prior is sparse, so that a rotation would change its density. None looks for `active_`, `local_` or
+        `factors_active` variables, and for the model in the tree's attributes.
     factors
         Name of the factors, dims (chain, draw, subject, factor) in any order; None when they were integrated out, and
         loadings then keep their scale.
@@ -71,8 +71,9 @@ def align(
     Returns
     -------
     Dataset
-        The posterior with everything mapped: factors, loadings; per factor `active_`, `inclusion_`, `local_`, `slab_`
-        follow order and sign, and `ard_`, `rate_`, `factor_precision` order and scale. After a rotation such
+        The posterior with everything mapped: factors, loadings; per factor `active_`, `inclusion_`, `local_`,
+        `factors_active`, `factor_inclusion` follow order, `slab_` and `factors_slab` sign too, and `ard_`, `rate_`,
+        `factor_precision` scale. After a rotation such
         quantities mean nothing: `ard_<view>` is recomputed as what loadings imply, D / sum_d w_dk^2, and the others
         are left out. Other variables with the dim of factors are left out; the report names them.
     AlignmentReport
@@ -153,7 +154,7 @@ def _posterior_of(posterior: object) -> xr.Dataset:
 
 
 def _is_sparse(posterior: xr.Dataset | xr.DataTree, dataset: xr.Dataset) -> bool:
-    if any(str(name).startswith(("active_", "local_")) for name in dataset.data_vars):
+    if any(str(name).startswith(("active_", "local_", "factors_active")) for name in dataset.data_vars):
         return True
     spec = posterior.attrs.get("spec")
     if not isinstance(spec, str):

@@ -11,7 +11,8 @@ from mofa_bayes.errors import DataError, name_some
 from mofa_bayes.posterior.matching import Array, Freedom, in_chunks
 
 _SAMPLES = ("chain", "draw")
-_FOLLOW_ORDER = ("active", "inclusion", "local")
+_FOLLOW_ORDER = ("active", "inclusion", "local", "factors_active", "factor_inclusion")
+_FOLLOW_SIGN = ("slab_", "factors_slab")
 _PRECISIONS = {"ard": -2, "rate": -1, "factor_precision": 2}
 _LEAST_DRAWS = 4
 
@@ -216,7 +217,7 @@ def _reorder(name: str, var: xr.DataArray, dim: str, maps: Array) -> xr.DataArra
     old = np.abs(maps).argmax(axis=2)  # (C, S, K): which factor of the draw became factor k
     chosen = np.take_along_axis(maps, old[:, :, None, :], axis=2)[:, :, 0, :]
     power = next((own for start, own in _PRECISIONS.items() if name == start or name.startswith(f"{start}_")), None)
-    is_slab = name.startswith("slab_")
+    is_slab = name.startswith(_FOLLOW_SIGN)
     if power is None and not is_slab and not name.startswith(_FOLLOW_ORDER):
         return None
     values = var.transpose(*_SAMPLES, ..., dim).values

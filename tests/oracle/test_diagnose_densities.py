@@ -97,6 +97,59 @@ def test_laplace_is_near_the_integral_over_factors():
     assert (view.likelihoods == "bernoulli").sum() == 20
 
 
+def test_laplace_of_categories_is_near_the_integral_over_factors():
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal(40)
+    names = [f"p{n:02d}" for n in range(40)]
+    levels = {f"c{j}": np.argmax(np.outer(z, rng.normal(size=3)) + rng.gumbel(size=(40, 3)), axis=1) for j in range(8)}
+    table = pd.DataFrame({name: np.array(list("abc"))[own] for name, own in levels.items()}, index=names)
+    table.iloc[3, 2] = None
+    real = pd.DataFrame(
+        np.outer(z, [1.0, -1.0, 0.5]) + 0.7 * rng.standard_normal((40, 3)), index=names, columns=list("xyz")
+    )
+    views = mb.MultiView.from_frames({"a": real, "b": table}, likelihoods={"b": "categorical"})
+    spec = mb.FactorModel(n_factors=1, min_variance=0.0, loadings=mb.ARD(precision=UNIT))
+    post = mb.fit(views, spec, n_draws=5, progress=False)
+    model = read_draws(post, views, 5)
+    found = subject_log_likelihood(model)
+    view = model.views[1]
+    for n in (0, 3):
+
+        def density(x, n=n):
+            total = norm.pdf(x)
+            own = model.views[0]
+            eta = own.intercepts[0, 0] + own.loadings[0, :, 0] * x
+            total *= np.prod(norm.pdf(own.values[n], eta, own.precision[0, 0] ** -0.5))
+            eta = view.intercepts[0, 0] + view.loadings[0, :, 0] * x
+            for variable in np.unique(view.code):
+                columns = view.code == variable
+                y = view.values[n, columns]
+                if np.isfinite(y).all():
+                    total *= np.exp(eta[columns][y == 1][0]) / np.exp(eta[columns]).sum()
+            return total
+
+        expected = np.log(quad(density, -8, 8, points=[0], limit=200)[0])
+        assert abs(found[0, n] - expected) < 0.03
+
+
+def test_drawn_categories_are_one_of_each_variable_with_their_probabilities():
+    code = np.array([0, 1, 0, 1, 1])
+    eta = np.tile([0.3, -1.0, 1.2, 0.4, 0.0], (30_000, 1))
+    own = Own(np.ones((1, 1)), np.ones(5), np.zeros((1, 1)), np.empty((5, 0)), code)
+    drawn = draw_values("categorical", eta, own, np.random.default_rng(0))
+    for variable in (0, 1):
+        columns = code == variable
+        np.testing.assert_array_equal(drawn[:, columns].sum(axis=1), 1.0)
+        expected = np.exp(eta[0, columns]) / np.exp(eta[0, columns]).sum()
+        np.testing.assert_allclose(drawn[:, columns].mean(axis=0), expected, atol=0.015)
+    value = log_density("categorical", drawn, eta, own)[0]
+    np.testing.assert_allclose(value[0].sum(), multinomial_log(drawn[0], eta[0], code))
+
+
+def multinomial_log(y, eta, code):
+    return sum(eta[(code == v) & (y == 1)][0] - np.log(np.exp(eta[code == v]).sum()) for v in np.unique(code))
+
+
 def test_change_of_scale_is_that_of_real_features():
     views = make_views(flags=5)
     post = fit(views)
@@ -107,6 +160,17 @@ def test_change_of_scale_is_that_of_real_features():
         seen = ~np.isnan(views[view].values[:, real])
         expected += seen @ np.log(post.preprocessing.scale(view)[real])
     np.testing.assert_allclose(found, expected)
+
+
+def test_scaled_groups_are_read_on_their_scale():
+    views = make_views(known=True)
+    post = fit(views, scale_groups=True)
+    model = read_draws(post, views, 5)
+    for view in model.views:
+        own = views[view.view].values
+        whole = view.values * view.scale[model.group_of] + view.center
+        np.testing.assert_allclose(whole, own, atol=1e-6)
+        assert not np.allclose(view.scale[0], view.scale[1])
 
 
 FAMILIES = {
@@ -139,7 +203,11 @@ def test_likelihoods_are_those_of_scipy_with_their_derivatives(likelihood):
     logpdf, mean = FAMILIES[likelihood]
     rng = np.random.default_rng(0)
     own = Own(
-        np.full((6, 1), 1.7), np.array([2.3]), np.full((6, 1), 0.4), np.array([[-np.inf, -0.5, 0.8, np.inf, np.nan]])
+        np.full((6, 1), 1.7),
+        np.array([2.3]),
+        np.full((6, 1), 0.4),
+        np.array([[-np.inf, -0.5, 0.8, np.inf, np.nan]]),
+        np.zeros(1, dtype=int),
     )
     eta = rng.normal(size=(6, 1))
     y = draw_values(likelihood, eta, own, rng)
@@ -156,7 +224,7 @@ def test_likelihoods_are_those_of_scipy_with_their_derivatives(likelihood):
 
 
 def _repeat(own):
-    return Own(own.precision[:1], own.nuisance, own.log_exposure[:1], own.limits)
+    return Own(own.precision[:1], own.nuisance, own.log_exposure[:1], own.limits, own.code)
 
 
 @pytest.mark.parametrize("prior", [mb.ARD(precision=UNIT), mb.Laplace(rate=UNIT), mb.Normal(scale=0.6)])

@@ -135,6 +135,24 @@ def test_zeros_of_a_sparse_prior_stay_zeros_and_indicators_follow():
     assert ("noise_sd_a", "free") in report.table.set_index(["quantity", "stage"]).index
 
 
+def test_indicators_of_factors_follow_and_forbid_a_rotation():
+    draws, _ = make_draws(sparse=True, n_draws=30)
+    present = (np.random.default_rng(0).random(draws["factors"].shape) < 0.7).astype(np.int8)
+    active = draws["factors"].copy(data=present)
+    aligned, report = mb.align(
+        draws.assign(
+            factors=draws["factors"] * active,
+            factors_active=active,
+            factors_slab=draws["factors"],
+            factor_inclusion=active.mean("subject"),
+        )
+    )
+    assert report.freedom == "sign and order"
+    np.testing.assert_array_equal(aligned["factors_active"] == 0, aligned["factors"] == 0)
+    np.testing.assert_allclose(aligned["factor_inclusion"], aligned["factors_active"].mean("subject"))
+    assert (np.sign(aligned["factors_slab"]) * np.sign(aligned["factors"]) >= 0).all()
+
+
 def test_a_rotation_recomputes_ard_and_drops_what_lost_its_meaning():
     draws, _ = make_draws(sparse=False, n_draws=20)
     per_factor = xr.DataArray(np.ones((4, 20, 3)), dims=(*DIMS, "factor"))

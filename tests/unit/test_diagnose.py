@@ -147,6 +147,15 @@ def test_pareto_k_is_told_why_not_where_q_is_not_kept(cohort):
     assert "positive" in why_not(positive)
 
 
+def test_factors_that_may_be_zero_are_not_integrated_out(cohort):
+    spec = mb.FactorModel(n_factors=2, factors=mb.SpikeSlabFactors())
+    post = mb.fit(cohort.views.keep_views(["rna", "meth"]), spec, n_draws=30, progress=False)
+    found = mb.diagnose(post, cohort.views.keep_views(["rna", "meth"]))
+    assert found.loo is None
+    assert found.predictive is not None
+    assert "may be zero" in found.notes[0]
+
+
 def test_spectral_is_held_against_data_as_it_saw_them(cohort):
     with pytest.warns(IgnoredWarning):
         post = mb.fit(cohort.views, engine="spectral", n_draws=50)

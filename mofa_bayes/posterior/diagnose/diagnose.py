@@ -118,16 +118,18 @@ def diagnose(
     else:
         model = read_draws(post, views, n_draws)
         notes += _name_left_out(model)
-        with np.errstate(over="ignore"):
-            likelihood = subject_log_likelihood(model)
-        if engine == "vi":
-            found, note = _check_q(post, model, views, likelihood, limits)
-            checks += found
-            notes += note
         predictive = check_predictive(model, {view: tuple(views.features(view)) for view in views.names}, rng)
         checks += _check_predictive(predictive, limits)
-        loo = leave_one_out(likelihood - log_scales(model), model.n_chains)
-        checks += _check_loo(loo, limits)
+        if model.is_sparse:
+            notes.append("factors may be zero: no closed form integrates them out, so there is no LOO and no Pareto k")
+        else:
+            likelihood = subject_log_likelihood(model)
+            if engine == "vi":
+                found, note = _check_q(post, model, views, likelihood, limits)
+                checks += found
+                notes += note
+            loo = leave_one_out(likelihood - log_scales(model), model.n_chains)
+            checks += _check_loo(loo, limits)
     return Diagnosis(engine, tuple(checks), convergence, predictive, loo, tuple(notes))
 
 

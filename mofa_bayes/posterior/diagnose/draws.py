@@ -47,9 +47,11 @@ class ViewDraws:
     log_exposure
         (N,).
     scale
-        What divided each feature, (D,).
+        What divided each feature, by group, (G, D).
     center
         What was subtracted, (D,).
+    code
+        Number of the variable of each categorical column, (D,).
     """
 
     view: str
@@ -65,6 +67,7 @@ class ViewDraws:
     log_exposure: Array
     scale: Array
     center: Array
+    code: NDArray[np.intp]
 
     def known(self, s: int, columns: NDArray[np.intp], group_of: NDArray[np.intp], covariates: Array) -> Array:
         """Known part of eta of some features in draw s: intercepts and effects, (N, columns)."""
@@ -88,7 +91,8 @@ class ViewDraws:
 class ModelDraws:
     """All views, and what belongs to subjects: groups (N,), covariates (N, C), factors (S, N, K) and their precision.
 
-    `factor_precision` is (S, G, K); `n_chains` chains lie one after the other in S.
+    `factor_precision` is (S, G, K); `n_chains` chains lie one after the other in S; `is_sparse` says that factors may
+    be zero, and are not normal given the rest.
     """
 
     views: tuple[ViewDraws, ...]
@@ -97,6 +101,7 @@ class ModelDraws:
     factors: Draws
     factor_precision: Array
     n_chains: int
+    is_sparse: bool = False
 
     @property
     def n_draws(self) -> int:
@@ -134,7 +139,7 @@ def read_draws(post: Posterior, views: MultiView, n_draws: int) -> ModelDraws:
     found = []
     for view in views.names:
         log_exposure = known.exposures.get(view, np.zeros(views.n_subjects))[place]
-        found.append(_read_view(draws, moments, views, view, preprocessing, len(groups), log_exposure))
+        found.append(_read_view(draws, moments, views, view, preprocessing, groups, log_exposure))
     return ModelDraws(
         views=tuple(found),
         group_of=known.group_of[place],
@@ -142,6 +147,7 @@ def read_draws(post: Posterior, views: MultiView, n_draws: int) -> ModelDraws:
         factors=_points(draws["factors"], "subject", "factor"),
         factor_precision=precision,
         n_chains=draws.sizes["chain"],
+        is_sparse="factors_active" in draws,
     )
 
 
@@ -160,7 +166,7 @@ def _read_view(
     views: MultiView,
     view: str,
     preprocessing: Preprocessing,
-    n_groups: int,
+    groups: list[str],
     log_exposure: Array,
 ) -> ViewDraws:
     dim, features = f"feature_{view}", list(views.features(view))
@@ -171,7 +177,7 @@ def _read_view(
     effects: Draws = np.zeros((n_points, 0, len(features)))
     if f"effects_{view}" in draws:
         effects = _points(draws[f"effects_{view}"], "covariate", dim)
-    precision: Draws = np.ones((n_points, n_groups, len(features)))
+    precision: Draws = np.ones((n_points, len(groups), len(features)))
     if f"noise_sd_{view}" in draws:
         noise = draws[f"noise_sd_{view}"]
         own = next(str(name) for name in noise.dims if "feature" in str(name))
@@ -187,10 +193,17 @@ def _read_view(
         nuisance = np.array(np.broadcast_to(nuisance, (n_points, len(features))))
         nuisance[:, kinds == kind] = values if values.shape[1] < len(features) else values[:, kinds == kind]
     levels = moments[f"levels_{view}"].values if f"levels_{view}" in moments else np.empty((len(features), 0))
-    chosen = preprocessing.dataset.sel({dim: features})
+    chosen = preprocessing.subset(view, features)
+    scale = np.tile(chosen.scale(view), (len(groups), 1))
+    if f"is_real_{view}" in chosen.dataset:
+        scale *= np.where(chosen.dataset[f"is_real_{view}"].values, chosen.group_scale(view, groups)[:, None], 1.0)
+    labels = None if views.groups is None else views.groups.values
+    code = np.zeros(len(features), dtype=np.intp)
+    if f"variable_{view}" in moments:
+        code = np.unique(moments[f"variable_{view}"].values, return_inverse=True)[1]
     return ViewDraws(
         view=view,
-        values=Preprocessing(dataset=chosen).apply(view, views[view].values.astype(np.float64)).astype(np.float64),
+        values=np.asarray(chosen.apply(view, views[view].values.astype(np.float64), labels), dtype=np.float64),
         likelihoods=kinds,
         loadings=_points(draws[f"loadings_{view}"], dim, "factor"),
         active=_points(draws[f"active_{view}"], dim, "factor") == 1 if f"active_{view}" in draws else None,
@@ -200,6 +213,7 @@ def _read_view(
         nuisance=nuisance,
         levels=levels,
         log_exposure=log_exposure,
-        scale=chosen[f"scale_{view}"].values,
-        center=chosen[f"center_{view}"].values,
+        scale=scale,
+        center=chosen.center(view),
+        code=code,
     )

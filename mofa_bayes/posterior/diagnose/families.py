@@ -19,13 +19,14 @@ _LARGEST = 30.0
 class Own:
     """What a likelihood needs beside eta: precision, own parameter and log exposure, and cut points (D, L + 1).
 
-    The first three broadcast against (N, D).
+    The first three broadcast against (N, D). `code` numbers the variables of categorical columns, (D,).
     """
 
     precision: Array
     nuisance: Array
     log_exposure: Array
     limits: Array
+    code: NDArray[np.intp]
 
 
 Density = Callable[[Array, Array, Own], tuple[Array, Array, Array]]
@@ -34,7 +35,8 @@ Density = Callable[[Array, Array, Own], tuple[Array, Array, Array]]
 def log_density(likelihood: str, y: Array, eta: Array, own: Own) -> tuple[Array, Array, Array]:
     """Log density of y (N, D) given eta, its slope, and minus its second derivative, (N, D) each.
 
-    Of student_t the curvature is the expected one, (nu + 1) / (nu + 3) tau, which cannot be negative.
+    Of student_t the curvature is the expected one, (nu + 1) / (nu + 3) tau, which cannot be negative; of categorical
+    columns it is p, the diagonal of diag(p) - pp'.
     """
     return _DENSITIES[likelihood](y, eta, own)
 
@@ -54,6 +56,9 @@ def draw_values(likelihood: str, eta: Array, own: Own, rng: np.random.Generator)
             mean = np.exp(np.minimum(eta + own.log_exposure, _LARGEST))
             r = np.broadcast_to(own.nuisance, eta.shape)
             return np.asarray(rng.poisson(rng.gamma(r) / r * mean), dtype=np.float64)
+        case "categorical":
+            ranked = eta + rng.gumbel(size=eta.shape)
+            return np.asarray(ranked == _by_variable(ranked, own.code, np.maximum.reduceat), dtype=np.float64)
     latent = eta + rng.standard_normal(eta.shape)
     inner = np.where(np.isnan(own.limits), np.inf, own.limits)[:, 1:]
     return np.asarray((latent[:, :, None] > inner).sum(axis=2), dtype=np.float64)
@@ -105,11 +110,28 @@ def _ordinal(y: Array, eta: Array, own: Own) -> tuple[Array, Array, Array]:
     return value, slope, np.maximum(slope**2 - along, 0.0)
 
 
+def _by_variable(values: Array, code: NDArray[np.intp], reduce: Callable[..., Array]) -> Array:
+    """Reduce over the columns of each variable, and give every column what its variable got."""
+    order = np.argsort(code, kind="stable")
+    _, start, back = np.unique(code[order], return_index=True, return_inverse=True)
+    result = np.empty_like(values)
+    result[:, order] = reduce(values[:, order], start, axis=1)[:, back]
+    return result
+
+
+def _categorical(y: Array, eta: Array, own: Own) -> tuple[Array, Array, Array]:
+    """Softmax over the columns of a variable; the indicator that is 1 carries the density."""
+    log_p = eta - _by_variable(eta, own.code, np.logaddexp.reduceat)
+    p = np.exp(log_p)
+    return y * log_p, y - p, p
+
+
 _DENSITIES: dict[str, Density] = {
     "student_t": _student_t,
     "bernoulli": _bernoulli,
     "poisson": _poisson,
     "negative_binomial": _negative_binomial,
     "ordinal": _ordinal,
+    "categorical": _categorical,
 }
 SUPPORTED = ("gaussian", *_DENSITIES)

@@ -54,7 +54,7 @@ def log_scales(model: ModelDraws) -> Array:
     total = np.zeros(len(model.group_of))
     for view in model.views:
         own = np.isin(view.likelihoods, ("gaussian", "student_t"))
-        total += ~np.isnan(view.values[:, own]) @ np.log(view.scale[own])
+        total += np.where(np.isnan(view.values), 0.0, np.log(view.scale)[model.group_of])[:, own].sum(axis=1)
     return total
 
 
@@ -62,8 +62,9 @@ def _parts(model: ModelDraws) -> Iterator[Part]:
     for view in model.views:
         for likelihood in dict.fromkeys(str(kind) for kind in view.likelihoods):
             columns = np.flatnonzero(view.likelihoods == likelihood) if likelihood in SUPPORTED else np.empty(0, int)
-            for start in range(0, len(columns), _CHUNK):
-                own = columns[start : start + _CHUNK]
+            step = len(columns) if likelihood == "categorical" else _CHUNK  # a variable's columns stay together
+            for start in range(0, len(columns), max(step, 1)):
+                own = columns[start : start + step]
                 observed = ~np.isnan(view.values[:, own])
                 if observed.any():
                     keyed = np.column_stack([observed, model.group_of])
@@ -97,6 +98,7 @@ def _log_likelihood(model: ModelDraws, parts: list[Part], s: int) -> Array:
                 part.view.own(s, part.columns),
                 part.view.log_exposure[:, None],
                 part.view.limits(s, part.columns),
+                part.view.code[part.columns],
             )
             others.append((part, known, loadings, pairs, own))
             continue
@@ -133,6 +135,9 @@ def _find_modes(
             value += density.sum(axis=1)
             slope = slope + along @ loadings
             curvature = curvature + unpack(bend @ pairs, n_factors)
+            for code in np.unique(own.code) if part.likelihood == "categorical" else ():
+                mean = (bend * (own.code == code)) @ loadings
+                curvature = curvature - mean[:, :, None] * mean[:, None, :]
         step = np.linalg.solve(curvature, slope[:, :, None])[:, :, 0]
         move = np.max([np.abs(step @ own[2].T).max(axis=1, initial=0.0) for own in others], axis=0)
         if move.max() < _TOLERANCE:

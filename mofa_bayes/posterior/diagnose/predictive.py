@@ -45,7 +45,8 @@ def check_predictive(model: ModelDraws, features: dict[str, tuple[str, ...]], rn
     for view, own_rng in zip(model.views, rng.spawn(len(model.views)), strict=True):
         for likelihood in (kind for kind in dict.fromkeys(str(k) for k in view.likelihoods) if kind in SUPPORTED):
             columns = np.flatnonzero(view.likelihoods == likelihood)
-            chunks = np.array_split(columns, -(-len(columns) // _CHUNK))
+            n_chunks = 1 if likelihood == "categorical" else -(-len(columns) // _CHUNK)
+            chunks = np.array_split(columns, n_chunks)
             rows += [_compare(model, view, likelihood, chunk, features, own_rng) for chunk in chunks]
     return Predictive(pd.concat(rows, ignore_index=True))
 
@@ -59,7 +60,7 @@ def _compare(
     rng: np.random.Generator,
 ) -> pd.DataFrame:
     observed = ~np.isnan(view.values[:, columns])
-    scale, center = view.scale[columns], view.center[columns]
+    scale, center = view.scale[:, columns][model.group_of], view.center[columns]
     seen = _describe(view.values[:, columns] * scale + center, observed, likelihood)
     drawn: dict[str, list[Array]] = {name: [] for name in seen}
     for s in range(model.n_draws):
@@ -72,6 +73,7 @@ def _compare(
             view.own(s, columns),
             view.log_exposure[:, None],
             view.limits(s, columns),
+            view.code[columns],
         )
         values = draw_values(likelihood, eta, own, rng) * scale + center
         for name, own_values in _describe(values, observed, likelihood).items():
@@ -95,7 +97,7 @@ def _describe(values: Array, observed: np.ndarray, likelihood: str) -> dict[str,
     deviation = np.where(observed, values - mean, 0.0)
     sd = np.sqrt(np.square(deviation).sum(axis=0) / count)
     found = {"mean": mean}
-    if likelihood != "bernoulli":
+    if likelihood not in ("bernoulli", "categorical"):
         found["sd"] = sd
     if likelihood in _REAL:
         found["extreme"] = np.abs(deviation).max(axis=0) / np.where(sd > 0, sd, 1.0)

@@ -33,7 +33,7 @@ def why_not(post: Posterior) -> str | None:
         prior = post.spec.loadings_of(view)
         if prior.positive or not isinstance(prior, ARD | Normal | Laplace | SpikeSlab):
             return f"view {view!r} has a prior ({prior.kind}{', positive' if prior.positive else ''})"
-        if not set(post.likelihoods(view).values) <= {"gaussian", "student_t", "bernoulli", "poisson"}:
+        if not set(post.likelihoods(view).values) <= {"gaussian", "student_t", "bernoulli", "poisson", "categorical"}:
             return f"view {view!r} has features whose own parameters vi maximises"
     return None
 
