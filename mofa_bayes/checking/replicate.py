@@ -94,7 +94,8 @@ def run_task(task: Task) -> Replicate:
 
 
 def _cover(truth: Array, draws: Array, level: float) -> NDArray[np.bool_]:
-    lower, upper = np.quantile(draws, [0.5 - level / 2, 0.5 + level / 2], axis=0)
+    # Of S draws the j-th smallest has j / (S + 1) of the posterior below it: other quantiles of 200 draws cover .94.
+    lower, upper = np.quantile(draws, [0.5 - level / 2, 0.5 + level / 2], axis=0, method="weibull")
     return np.asarray((truth >= lower) & (truth <= upper))
 
 

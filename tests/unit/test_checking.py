@@ -176,6 +176,12 @@ def test_coverage_and_ranks_by_hand():
     assert abs(tied.mean() - 49.5) < 4
 
 
+def test_a_truth_that_is_one_draw_more_is_covered_at_the_level():
+    draws = np.random.default_rng(0).standard_normal((60, 40_000))
+    for level in (0.5, 0.8, 0.95):
+        assert abs(_cover(draws[0], draws[1:], level).mean() - level) < 0.006
+
+
 def test_uniformity_is_held_to_holm():
     rng = np.random.default_rng(0)
     rows = [
