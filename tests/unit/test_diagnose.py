@@ -9,6 +9,7 @@ from mofa_bayes.errors import DataError, IgnoredWarning
 from mofa_bayes.posterior.diagnose import Check, Diagnosis, Limits
 from mofa_bayes.posterior.diagnose.draws import read_draws
 from mofa_bayes.posterior.diagnose.loo import leave_one_out
+from mofa_bayes.posterior.diagnose.measured import COVERAGE, expected_coverage
 from mofa_bayes.posterior.diagnose.pointwise import subject_log_likelihood
 from mofa_bayes.posterior.diagnose.variational import why_not
 
@@ -47,9 +48,19 @@ def test_checks_of_vi_are_named_and_explained(diagnosis):
     assert (table.loc[table["passed"], "advice"] == "").all()
 
 
-def test_mean_field_with_few_subjects_is_read_with_care(diagnosis):
+def test_fits_of_vi_whose_like_were_measured_to_cover_too_little_are_read_with_care(diagnosis):
     assert diagnosis.verdict == "with care"
     assert any("too narrow" in reason for reason in diagnosis.reasons)
+
+
+def test_coverage_to_expect_is_that_measured_by_prior_likelihood_and_size():
+    design = mb.Design(n_subjects=50, n_features={"a": 50, "b": 40}, sharing=[("a", "b")])
+    views = mb.simulate_cohort(design, seed=0).views
+    for prior, kind in ((mb.ARD(), "dense, gaussian"), (mb.SpikeSlab(), "sparse, gaussian")):
+        post = mb.fit(views, mb.FactorModel(n_factors=1, loadings=prior), n_draws=20, progress=False)
+        assert expected_coverage(post) == pytest.approx(COVERAGE[kind][0][0])
+        row = mb.diagnose(post).table.set_index("check").loc["measured coverage of loadings (95 %)"]
+        assert row["passed"] == (COVERAGE[kind][0][0] >= 0.93)
 
 
 def test_the_same_views_and_seed_give_the_same_diagnosis(post, cohort, diagnosis):
