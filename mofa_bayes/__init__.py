@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mofa_bayes.checking import Sizes, check_calibration
+    from mofa_bayes.choosing import Choice, choose_n_factors
     from mofa_bayes.data.cohorts import load_transbig
     from mofa_bayes.data.multiview import MultiView
     from mofa_bayes.data.readers import read_clinical, read_views
@@ -61,6 +62,7 @@ _HOMES = {
     "ARD": "spec",
     "Ascent": "engines.vi.settings",
     "Binary": "risk",
+    "Choice": "choosing",
     "FactorModel": "spec",
     "Gamma": "spec",
     "MultiView": "data.multiview",
@@ -75,6 +77,7 @@ _HOMES = {
     "Sizes": "checking",
     "check_calibration": "checking",
     "diagnose": "posterior.diagnose",
+    "choose_n_factors": "choosing",
     "fit": "fitting",
     "graph": "graph",
     "list_models": "zoo",
@@ -93,6 +96,7 @@ __all__ = [
     "ARDFactors",
     "Ascent",
     "Binary",
+    "Choice",
     "Design",
     "FactorModel",
     "Gamma",
@@ -111,6 +115,7 @@ __all__ = [
     "align",
     "biomarkers",
     "check_calibration",
+    "choose_n_factors",
     "diagnose",
     "fit",
     "graph",

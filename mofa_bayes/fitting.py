@@ -4,7 +4,7 @@ import hashlib
 import json
 import platform
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -15,11 +15,12 @@ import xarray as xr
 
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import fit_preprocessing
-from mofa_bayes.engines.spectral.decompose import decompose
+from mofa_bayes.engines.spectral.decompose import decompose, start_scores
 from mofa_bayes.engines.spectral.tables import gaussianise, tabulate
 from mofa_bayes.engines.vi.climber import Progress
 from mofa_bayes.engines.vi.known import find_known
 from mofa_bayes.engines.vi.layout import lay_out
+from mofa_bayes.engines.vi.memory import estimate_memory
 from mofa_bayes.engines.vi.settings import Ascent
 from mofa_bayes.engines.vi.starts import ascend_best
 from mofa_bayes.errors import FitError, IgnoredWarning, ModelWarning, name_some
@@ -33,6 +34,7 @@ from mofa_bayes.watch import is_watched
 
 _ENGINES = ("vi", "spectral")
 _LARGE_COUNT = 200
+_FEW_DRAWS = 50
 
 
 def fit(
@@ -43,6 +45,7 @@ def fit(
     seed: int | np.random.Generator = 0,
     n_draws: int = 500,
     settings: Ascent | None = None,
+    callback: Callable[[int, float], object] | None = None,
     progress: bool = True,
 ) -> Posterior:
     """Fit a factor model.
@@ -63,6 +66,9 @@ def fit(
         Draws taken from the fitted posterior.
     settings
         How long and how hard the engine works (vi).
+    callback
+        Called with the number of each pass and the bound after it (vi); the fit ends with what it has when this returns
+        True.
     progress
         Show iterations and bound on a terminal or in Jupyter.
 
@@ -89,9 +95,13 @@ def fit(
         scales = {view: spec.scale_of(view) for view in views.names}
         preprocessing = fit_preprocessing(views, scales, scale_groups=spec.scale_groups)
         layout = lay_out(views, preprocessing, find_known(views, preprocessing))
-        with _showing(progress) as tell:
+        settings = settings or Ascent()
+        scores = None
+        if settings.start == "spectral":
+            scores = start_scores(views.forget_known(), preprocessing, spec.n_factors, start_rng)
+        with _showing(progress, callback) as tell:
             fitted, starts = ascend_best(
-                layout, spec, settings or Ascent(), start_rng, tell, fingerprint=str(provenance["fingerprint"])
+                layout, spec, settings, start_rng, tell, fingerprint=str(provenance["fingerprint"]), scores=scores
             )
         tree = build_tree(fitted, starts, spec, views, preprocessing, n_draws, draw_rng)
         seconds, converged = fitted.seconds, fitted.converged
@@ -158,6 +168,7 @@ def _require_fit(views: MultiView, spec: FactorModel, engine: str, n_draws: int,
     _require_seen(views)
     if engine == "vi":
         _warn_large_counts(views)
+        _require_memory(views, spec, n_draws, settings or Ascent())
 
 
 def _require_seen(views: MultiView) -> None:
@@ -171,6 +182,24 @@ def _require_seen(views: MultiView) -> None:
                 expected="at least one observed value per feature",
                 do="Leave them out: views.drop_uninformative().",
             )
+
+
+def _require_memory(views: MultiView, spec: FactorModel, n_draws: int, settings: Ascent) -> None:
+    """Raise FitError where a fit is expected to need more memory than it may take."""
+    needs = estimate_memory(views, spec, n_draws, settings.n_threads or 2)
+    total = sum(needs.values())
+    if total > settings.max_memory:
+        parts = ", ".join(f"{what} {size / 1e6:,.0f} MB" for what, size in needs.items())
+        room = settings.max_memory - total + needs["draws"]
+        fitting = int(n_draws * room / needs["draws"])
+        raise FitError(
+            "max_memory",
+            got=f"{settings.max_memory / 1e6:,.0f} MB, for a fit that needs about {total / 1e6:,.0f} MB ({parts})",
+            expected="room for what the fit needs beside its views",
+            do=f"Take n_draws={fitting}."
+            if fitting >= _FEW_DRAWS
+            else "Take fewer factors or features, or more memory.",
+        )
 
 
 def _warn_large_counts(views: MultiView) -> None:
@@ -188,10 +217,10 @@ def _warn_large_counts(views: MultiView) -> None:
 
 
 @contextmanager
-def _showing(progress: bool) -> Iterator[Progress | None]:
-    """Give a function that shows iteration and bound, or None where nobody would see it."""
+def _showing(progress: bool, callback: Progress | None) -> Iterator[Progress | None]:
+    """Give a function that shows iteration and bound and calls back, or None where nobody would see it."""
     if not progress or not is_watched():
-        yield None
+        yield callback
         return
     from rich.console import Console
     from rich.progress import Progress as Bar
@@ -201,7 +230,12 @@ def _showing(progress: bool) -> Iterator[Progress | None]:
         SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=Console(stderr=True)
     ) as bar:
         task = bar.add_task("fitting factors")
-        yield lambda n, bound: bar.update(task, description=f"fitting factors: iteration {n}, bound {bound:,.1f}")
+
+        def tell(n: int, bound: float) -> object:
+            bar.update(task, description=f"fitting factors: iteration {n}, bound {bound:,.1f}")
+            return None if callback is None else callback(n, bound)
+
+        yield tell
 
 
 def _state_of(generator: np.random.Generator) -> str:

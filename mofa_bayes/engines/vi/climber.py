@@ -9,14 +9,18 @@ from typing import Any
 import numpy as np
 
 from mofa_bayes.engines.vi.checkpoint import Checkpoint, fill
+from mofa_bayes.engines.vi.empty import empty, find_faint
 from mofa_bayes.engines.vi.expand import best_rotation, best_scale, can_rotate, rotate
 from mofa_bayes.engines.vi.globals import (
+    Bound,
+    Globals,
     dense_factors,
     dense_priors,
     first_globals,
     follow,
     priors_of,
     update_globals,
+    update_view,
 )
 from mofa_bayes.engines.vi.layout import Block, Layout
 from mofa_bayes.engines.vi.packed import Array
@@ -41,8 +45,10 @@ Progress = Callable[[int, float], object]
 _PATIENCE = 3
 # Passes of the dense start. Three are enough where bounds are exact or tight (2 to 20 made no difference to recovery in
 # 12 cohorts); looser bounds move slowly, and a rotation chosen before they have moved mixes factors.
-_DENSE_PASSES, _DENSE_PASSES_LOOSE = 3, 20
+_DENSE_PASSES, _DENSE_PASSES_LOOSE = 6, 20
 _NUISANCE_EVERY = 5
+_EMPTY_EVERY = 5
+_DROP_EVERY = 20
 
 
 Mapper = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
@@ -184,6 +190,12 @@ class Climber:
     def _climb(self, max_iterations: int) -> bool:
         patience = max(_PATIENCE, _NUISANCE_EVERY + 1 if self.steps else 0)
         while self.in_phase < max_iterations:
+            if (
+                self.phase != "dense"
+                and self.settings.drop == "during"
+                and self.in_phase % _DROP_EVERY == _DROP_EVERY - 1
+            ):
+                self._drop_factors()
             if self.steps and self.in_phase % _NUISANCE_EVERY == 0:
                 self._search_nuisance()
             sums = self._step()
@@ -212,13 +224,25 @@ class Climber:
 
         rows, sums = map_sum(update, self.layout.blocks, self.rows, self.map)
         globals_, bound = update_globals(self.layout, self.spec, self.priors, self.globals, sums, self.map)
+        if self.settings.expand and self.in_phase % _EMPTY_EVERY == _EMPTY_EVERY - 1:
+            globals_, bound = self._empty(globals_, bound, sums)
         self.rows, self.globals = rows, globals_
-        self.bounds.append(bound)
+        self.bounds.append(bound.total)
         self.counts.append(globals_.n_factors)
         self.n_passes += 1
-        told = self.progress is not None and self.progress(self.n_passes, bound) is True
+        told = self.progress is not None and self.progress(self.n_passes, bound.total) is True
         self.stopped = told or time.perf_counter() - self.start > self.settings.max_seconds
         return sums
+
+    def _empty(self, globals_: Globals, bound: Bound, sums: Sums) -> tuple[Globals, Bound]:
+        """Take faint factors out of views where that raises the bound."""
+        by_view = dict(bound.by_view)
+        for view, factors in find_faint(self.layout, globals_).items():
+            candidate = empty(self.layout, globals_, view, factors)
+            candidate, own = update_view(self.layout, self.spec, self.priors[view], candidate, view, sums, self.map)
+            if own > by_view[view]:
+                globals_, by_view[view] = candidate, own
+        return globals_, replace(bound, by_view=by_view)
 
     def _search_nuisance(self) -> None:
         """Move each feature's own parameter up or down by its step where that raises the bound; else halve the step."""

@@ -111,6 +111,19 @@ def follow(globals_: Globals, layout: Layout, priors: Mapping[str, Prior], own_f
     return Globals(tuple(parts), views, factors)
 
 
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The evidence lower bound by where it comes from: each view, and the rows with what stands above them."""
+
+    by_view: Mapping[str, float]
+    rows: float
+
+    @property
+    def total(self) -> float:
+        """The bound."""
+        return self.rows + sum(self.by_view.values())
+
+
 def update_globals(
     layout: Layout,
     spec: FactorModel,
@@ -118,32 +131,45 @@ def update_globals(
     globals_: Globals,
     sums: Sums,
     mapper: Mapper = map,
-) -> tuple[Globals, float]:
+) -> tuple[Globals, Bound]:
     """One coordinate-ascent pass over the globals given the rows' sums; returns them with the bound they reach."""
-    known_precision = spec.intercept_scale**-2
-    bound = sums.entropy
-    parts: list[PartState] = []
-    views: dict[str, ViewState] = {}
-    for view, own in globals_.views.items():
-        squares, active, start = [], [], 0
-        for number, part in enumerate(layout.parts):
-            if part.view != view:
-                continue
-            stop = start + part.n_features
-            rows = slice(start, stop) if len(own.precision) > 1 else slice(0, 1)
-            above = Above(own.precision[rows], own.log_precision[rows], own.log_odds, known_precision)
-            by_group = _by_group(layout, number, sums)
-            state, square, gained = update_loadings(part, globals_.parts[number], priors[view], above, by_group, mapper)
-            state, likelihood = _update_noise(part, state, by_group, spec.noise)
-            parts.append(state)
-            squares.append(square)
-            active.append(state.inclusion)
-            bound += gained + likelihood
-            start = stop
-        views[view], gained = own.update(np.concatenate(squares), np.concatenate(active))
-        bound += gained
+    by_view: dict[str, float] = {}
+    updated = globals_
+    for view in globals_.views:
+        updated, by_view[view] = update_view(layout, spec, priors[view], updated, view, sums, mapper)
     factors, gained = _update_factors(globals_.factors, layout, sums)
-    return Globals(tuple(parts), views, factors), float(bound + gained)
+    return replace(updated, factors=factors), Bound(by_view, sums.entropy + gained)
+
+
+def update_view(
+    layout: Layout,
+    spec: FactorModel,
+    prior: Prior,
+    globals_: Globals,
+    view: str,
+    sums: Sums,
+    mapper: Mapper = map,
+) -> tuple[Globals, float]:
+    """Update loadings, noise and what stands above them of a view; returns globals and its share of the bound."""
+    own = globals_.views[view]
+    parts = list(globals_.parts)
+    squares, active, start, bound = [], [], 0, 0.0
+    for number, part in enumerate(layout.parts):
+        if part.view != view:
+            continue
+        stop = start + part.n_features
+        rows = slice(start, stop) if len(own.precision) > 1 else slice(0, 1)
+        above = Above(own.precision[rows], own.log_precision[rows], own.log_odds, spec.intercept_scale**-2)
+        by_group = _by_group(layout, number, sums)
+        state, square, gained = update_loadings(part, parts[number], prior, above, by_group, mapper)
+        parts[number], likelihood = _update_noise(part, state, by_group, spec.noise)
+        squares.append(square)
+        active.append(state.inclusion)
+        bound += gained + likelihood
+        start = stop
+    updated, gained = own.update(np.concatenate(squares), np.concatenate(active))
+    changed = replace(globals_, parts=tuple(parts), views={**globals_.views, view: updated})
+    return changed, float(bound + gained)
 
 
 def _n_features(layout: Layout, view: str) -> int:

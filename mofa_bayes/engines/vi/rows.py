@@ -89,6 +89,8 @@ class PartGlobals:
         Packed sum_d weight_d E[w~ w~'] per group (G, P); for entrywise families empty.
     kappa_weight, square_weight
         What multiplies kappa and the square of each column, per group (G, D): tau where there is noise.
+    weighted
+        Loadings times `kappa_weight`, (G, D, K).
     nuisance
         The columns' own parameters (D,).
     """
@@ -98,6 +100,7 @@ class PartGlobals:
     total: Array
     kappa_weight: Array
     square_weight: Array
+    weighted: Array
     nuisance: Array
 
 
@@ -216,8 +219,7 @@ def infer_rows(
                 precision -= cells.gaps.over_columns(own.pairs * own.square_weight[block.group][scattered, None])
         else:
             precision += (local.omega * own.square_weight[block.group]) @ own.pairs
-        weighted = own.mean[:, :n_factors] * own.kappa_weight[block.group][:, None]
-        linear += local.times(weighted)
+        linear += local.times(own.weighted[block.group])
     for f, column in enumerate(block.design.T):
         start = n_packed(n_factors + f)
         linear -= column[:, None] * precision[:, start : start + n_factors]
