@@ -22,8 +22,8 @@ COLUMNS = (
     "ess_bulk_median",
     "ess_tail_min",
 )
-N_CHECKED = 1000
-_N_FREE = 200
+N_CHECKED = 500
+_N_FREE = 150
 _TAIL = (0.05, 0.95)
 
 
