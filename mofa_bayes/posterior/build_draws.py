@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from mofa_bayes.data.multiview import MultiView
@@ -79,11 +80,12 @@ def build_draws_tree(
     """
     sparse = is_sparse(spec, views)
     draws = _bring_to_order(draws, views)
+    has_precision = "factor_precision" in draws
     posterior, aligned = (aligner or _align)(draws, sparse=sparse)
     layout = lay_out(views, preprocessing, find_known(views, preprocessing))
     posterior = _forget_unseen_noise(posterior, views, layout)
     if not sparse:
-        posterior = _follow_rotation(posterior, views)
+        posterior = _follow_rotation(posterior, views, layout.groups if has_precision else ())
     order, sign = find_order_and_sign(posterior, views, spec, layout)
     names = np.array([f"F{k + 1}" for k in range(len(order))])
     posterior = _turn(posterior, order, sign).assign_coords(factor=names)
@@ -163,17 +165,17 @@ def _forget_unseen_noise(draws: xr.Dataset, views: MultiView, layout: Layout) ->
     return draws.drop_vars(changed).assign(changed)
 
 
-def _follow_rotation(draws: xr.Dataset, views: MultiView) -> xr.Dataset:
+def _follow_rotation(draws: xr.Dataset, views: MultiView, groups: tuple[str, ...]) -> xr.Dataset:
     """Replace precisions, which belong to the axes that were drawn, by what the rotated draws imply."""
     changed: dict[str, xr.DataArray] = {}
     for view in (own for own in views.names if f"ard_{own}" in draws):
         loadings, feature = draws[f"loadings_{view}"].astype(np.float64), f"feature_{view}"
         changed[f"ard_{view}"] = loadings.sizes[feature] / (loadings**2).sum(feature).clip(min=_TINY)
-    if "factor_precision" in draws:
+    if groups:
         square = draws["factors"].astype(np.float64) ** 2
         group_of = np.full(views.n_subjects, ALL) if views.groups is None else views.groups.values.astype(np.str_)
-        own = [square.isel(subject=group_of == str(name)).mean("subject") for name in draws["group"].values]
-        implied = 1 / xr.concat(own, draws["group"]).clip(min=_TINY)
+        own = [square.isel(subject=group_of == name).mean("subject") for name in groups]
+        implied = 1 / xr.concat(own, pd.Index(groups, name="group")).clip(min=_TINY)
         changed["factor_precision"] = implied.transpose("chain", "draw", "group", "factor")
     return draws.assign(changed)
 
