@@ -105,7 +105,7 @@ def sample_nuts(
     draws = _collect(tree["posterior"].to_dataset(), views)
     if integrated:
         draws["factors"] = draw_factors_given(draws, views, spec, factor_rng)
-    draws = draws.map(lambda own: own.astype(np.float32))
+    draws = draws.map(lambda own: _to_numpy(own).astype(np.float32))
     statistics = harmonise(tree["sample_stats"].to_dataset())
     report = xr.Dataset(
         {
@@ -139,7 +139,14 @@ def estimate_hours(views: MultiView, spec: FactorModel, settings: Sampling, *, i
 def harmonise(statistics: xr.Dataset) -> xr.Dataset:
     """Bring a sampler's statistics to one set of names, dims (chain, draw)."""
     renamed = statistics.rename({name: ours for name, ours in _NAMES.items() if name in statistics})
-    return renamed[[name for name in _STATISTICS if name in renamed]].drop_attrs()
+    kept = renamed[[name for name in _STATISTICS if name in renamed]].drop_attrs()
+    counts = {name: kept[name].astype(np.int64) for name in ("n_steps", "tree_depth") if name in kept}
+    return kept.assign(counts).map(_to_numpy)
+
+
+def _to_numpy(array: xr.DataArray) -> xr.DataArray:
+    """Take an array out of JAX, from which numpyro returns it."""
+    return array.copy(data=np.asarray(array.values))
 
 
 def _n_jobs(settings: Sampling) -> int:
@@ -183,7 +190,9 @@ def _warn_long(views: MultiView, spec: FactorModel, settings: Sampling, integrat
 
 def _run(model: "pm.Model", settings: Sampling, rng: np.random.Generator, progress: bool) -> xr.DataTree:
     import pymc as pm
+    from pymc.model.transform.optimization import freeze_dims_and_data
 
+    model = freeze_dims_and_data(model)  # JAX takes no shape that could change
     kept = tuple(f"{name}_" for name in _KEPT_BY_VIEW)
     names = [name for name in model.named_vars if name in _KEPT or name.startswith(kept)]
     # While the step size is sought, a trajectory may leave the floats: NUTS rejects it, and numpy would warn.
