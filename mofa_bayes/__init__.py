@@ -22,6 +22,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mofa_bayes.choosing import Choice, choose_n_factors
     from mofa_bayes.data.cohorts import load_transbig
     from mofa_bayes.data.multiview import MultiView
     from mofa_bayes.data.readers import read_clinical, read_views
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
         Laplace,
         Normal,
         SpikeSlab,
+        SpikeSlabFactors,
         StandardFactors,
         ViewModel,
     )
@@ -57,6 +59,7 @@ _HOMES = {
     "ARD": "spec",
     "Ascent": "engines.vi.settings",
     "Binary": "risk",
+    "Choice": "choosing",
     "FactorModel": "spec",
     "Gamma": "spec",
     "MultiView": "data.multiview",
@@ -64,9 +67,11 @@ _HOMES = {
     "RiskModel": "risk",
     "Sampling": "engines.sampling",
     "SpikeSlab": "spec",
+    "SpikeSlabFactors": "spec",
     "Survival": "risk",
     "ViewModel": "spec",
     "biomarkers": "explain",
+    "choose_n_factors": "choosing",
     "fit": "fitting",
     "graph": "graph",
     "list_models": "zoo",
@@ -85,6 +90,7 @@ __all__ = [
     "ARDFactors",
     "Ascent",
     "Binary",
+    "Choice",
     "Design",
     "FactorModel",
     "Gamma",
@@ -96,10 +102,12 @@ __all__ = [
     "RiskModel",
     "Sampling",
     "SpikeSlab",
+    "SpikeSlabFactors",
     "StandardFactors",
     "Survival",
     "ViewModel",
     "biomarkers",
+    "choose_n_factors",
     "fit",
     "graph",
     "list_models",

@@ -4,7 +4,7 @@ import hashlib
 import json
 import platform
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,11 +17,12 @@ import xarray as xr
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import fit_preprocessing
 from mofa_bayes.engines.sampling import Sampling
-from mofa_bayes.engines.spectral.decompose import decompose
+from mofa_bayes.engines.spectral.decompose import decompose, start_scores
 from mofa_bayes.engines.spectral.tables import gaussianise, tabulate
 from mofa_bayes.engines.vi.climber import Progress
 from mofa_bayes.engines.vi.known import find_known
 from mofa_bayes.engines.vi.layout import lay_out
+from mofa_bayes.engines.vi.memory import estimate_memory
 from mofa_bayes.engines.vi.settings import Ascent
 from mofa_bayes.engines.vi.starts import ascend_best
 from mofa_bayes.errors import FitError, IgnoredWarning, ModelWarning, name_some
@@ -38,6 +39,7 @@ _SETTINGS: dict[str, type[Ascent | Sampling]] = {"vi": Ascent, "spectral": Ascen
 _ENGINES = tuple(_SETTINGS)
 _N_DRAWS = 500
 _LARGE_COUNT = 200
+_FEW_DRAWS = 50
 
 
 def fit(
@@ -48,6 +50,7 @@ def fit(
     seed: int | np.random.Generator = 0,
     n_draws: int | None = None,
     settings: Ascent | Sampling | None = None,
+    callback: Callable[[int, float], object] | None = None,
     progress: bool = True,
 ) -> Posterior:
     """Fit a factor model.
@@ -70,6 +73,9 @@ def fit(
         many as `settings` say when left out.
     settings
         How long and how hard the engine works: an `Ascent` (vi) or a `Sampling` (nuts).
+    callback
+        Called with the number of each pass and the bound after it (vi); the fit ends with what it has when this returns
+        True.
     progress
         Show iterations and bound on a terminal or in Jupyter.
 
@@ -95,11 +101,16 @@ def fit(
     elif engine == "nuts":
         tree, seconds, converged = _fit_nuts(views, spec, start_rng, _sampling(settings, n_draws), progress)
     else:
-        preprocessing = fit_preprocessing(views, {view: spec.scale_of(view) for view in views.names})
+        scales = {view: spec.scale_of(view) for view in views.names}
+        preprocessing = fit_preprocessing(views, scales, scale_groups=spec.scale_groups)
         layout = lay_out(views, preprocessing, find_known(views, preprocessing))
-        with _showing(progress) as tell:
+        ascent = _ascent(settings)
+        scores = None
+        if ascent.start == "spectral":
+            scores = start_scores(views.forget_known(), preprocessing, spec.n_factors, start_rng)
+        with _showing(progress, callback) as tell:
             fitted, starts = ascend_best(
-                layout, spec, _ascent(settings), start_rng, tell, fingerprint=str(provenance["fingerprint"])
+                layout, spec, ascent, start_rng, tell, fingerprint=str(provenance["fingerprint"]), scores=scores
             )
         tree = build_tree(fitted, starts, spec, views, preprocessing, n_draws or _N_DRAWS, draw_rng)
         seconds, converged = fitted.seconds, fitted.converged
@@ -123,7 +134,8 @@ def _fit_nuts(
     from mofa_bayes.engines.nuts import sample_nuts
 
     found = sample_nuts(views, spec, settings, rng, progress=progress and is_watched())
-    preprocessing = fit_preprocessing(views, {view: spec.scale_of(view) for view in views.names})
+    scales = {view: spec.scale_of(view) for view in views.names}
+    preprocessing = fit_preprocessing(views, scales, scale_groups=spec.scale_groups)
     tree = build_draws_tree(
         found.draws, views, spec, preprocessing, sample_stats=found.sample_stats, report=found.report
     )
@@ -196,6 +208,7 @@ def _require_fit(
     _require_seen(views)
     if engine == "vi":
         _warn_large_counts(views)
+        _require_memory(views, spec, n_draws or _N_DRAWS, _ascent(settings))
 
 
 def _require_seen(views: MultiView) -> None:
@@ -209,6 +222,24 @@ def _require_seen(views: MultiView) -> None:
                 expected="at least one observed value per feature",
                 do="Leave them out: views.drop_uninformative().",
             )
+
+
+def _require_memory(views: MultiView, spec: FactorModel, n_draws: int, settings: Ascent) -> None:
+    """Raise FitError where a fit is expected to need more memory than it may take."""
+    needs = estimate_memory(views, spec, n_draws, settings.n_threads or 2)
+    total = sum(needs.values())
+    if total > settings.max_memory:
+        parts = ", ".join(f"{what} {size / 1e6:,.0f} MB" for what, size in needs.items())
+        room = settings.max_memory - total + needs["draws"]
+        fitting = int(n_draws * room / needs["draws"])
+        raise FitError(
+            "max_memory",
+            got=f"{settings.max_memory / 1e6:,.0f} MB, for a fit that needs about {total / 1e6:,.0f} MB ({parts})",
+            expected="room for what the fit needs beside its views",
+            do=f"Take n_draws={fitting}."
+            if fitting >= _FEW_DRAWS
+            else "Take fewer factors or features, or more memory.",
+        )
 
 
 def _warn_large_counts(views: MultiView) -> None:
@@ -226,10 +257,10 @@ def _warn_large_counts(views: MultiView) -> None:
 
 
 @contextmanager
-def _showing(progress: bool) -> Iterator[Progress | None]:
-    """Give a function that shows iteration and bound, or None where nobody would see it."""
+def _showing(progress: bool, callback: Progress | None) -> Iterator[Progress | None]:
+    """Give a function that shows iteration and bound and calls back, or None where nobody would see it."""
     if not progress or not is_watched():
-        yield None
+        yield callback
         return
     from rich.console import Console
     from rich.progress import Progress as Bar
@@ -239,7 +270,12 @@ def _showing(progress: bool) -> Iterator[Progress | None]:
         SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=Console(stderr=True)
     ) as bar:
         task = bar.add_task("fitting factors")
-        yield lambda n, bound: bar.update(task, description=f"fitting factors: iteration {n}, bound {bound:,.1f}")
+
+        def tell(n: int, bound: float) -> object:
+            bar.update(task, description=f"fitting factors: iteration {n}, bound {bound:,.1f}")
+            return None if callback is None else callback(n, bound)
+
+        yield tell
 
 
 def _state_of(generator: np.random.Generator) -> str:

@@ -15,8 +15,8 @@ from mofa_bayes.engines.sampling import Sampling
 from mofa_bayes.errors import ConvergenceWarning, FitError, MissingExtraError, ModelWarning, name_some
 from mofa_bayes.graph.conditional import draw_factors_given
 from mofa_bayes.graph.model import graph
-from mofa_bayes.graph.patterns import MAX_PATTERNS, count_patterns, is_gaussian
-from mofa_bayes.spec import FactorModel
+from mofa_bayes.graph.patterns import can_integrate
+from mofa_bayes.spec import FactorModel, SpikeSlabFactors
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -97,7 +97,7 @@ def sample_nuts(
     """
     _require_smooth(views, spec)
     _require_sampler(settings.sampler)
-    integrated = can_integrate(views)
+    integrated = can_integrate(views, spec)
     _warn_long(views, spec, settings, integrated)
     began = time.monotonic()
     sampler_rng, factor_rng = rng.spawn(2)
@@ -106,7 +106,7 @@ def sample_nuts(
     if integrated:
         draws["factors"] = draw_factors_given(draws, views, spec, factor_rng)
     draws = draws.map(lambda own: _to_numpy(own).astype(np.float32))
-    statistics = harmonise(tree["sample_stats"].to_dataset())
+    statistics = harmonise(tree["sample_stats"].to_dataset(), sampler=settings.sampler)
     report = xr.Dataset(
         {
             "n_diverging": statistics["diverging"].sum("draw"),
@@ -116,11 +116,6 @@ def sample_nuts(
     )
     converged = _judge(report, statistics.sizes["draw"] * statistics.sizes["chain"])
     return Sampled(draws, statistics, report, time.monotonic() - began, converged)
-
-
-def can_integrate(views: MultiView) -> bool:
-    """Say whether the factors are left out while sampling: all gaussian, few patterns of missing entries."""
-    return is_gaussian(views) and count_patterns(views) <= MAX_PATTERNS
 
 
 def estimate_hours(views: MultiView, spec: FactorModel, settings: Sampling, *, integrated: bool) -> float:
@@ -136,12 +131,14 @@ def estimate_hours(views: MultiView, spec: FactorModel, settings: Sampling, *, i
     return gradients * numbers / _NUMBERS_PER_SECOND / 3600
 
 
-def harmonise(statistics: xr.Dataset) -> xr.Dataset:
-    """Bring a sampler's statistics to one set of names, dims (chain, draw)."""
+def harmonise(statistics: xr.Dataset, *, sampler: str = "pymc") -> xr.Dataset:
+    """Bring a sampler's statistics to one set of names and signs, dims (chain, draw)."""
     renamed = statistics.rename({name: ours for name, ours in _NAMES.items() if name in statistics})
-    kept = renamed[[name for name in _STATISTICS if name in renamed]].drop_attrs()
+    kept = renamed[[name for name in _STATISTICS if name in renamed]].drop_attrs().map(_to_numpy)
     counts = {name: kept[name].astype(np.int64) for name in ("n_steps", "tree_depth") if name in kept}
-    return kept.assign(counts).map(_to_numpy)
+    if sampler == "numpyro" and "lp" in kept:
+        counts["lp"] = -kept["lp"]  # PyMC hands on numpyro's potential energy under this name
+    return kept.assign(counts)
 
 
 def _to_numpy(array: xr.DataArray) -> xr.DataArray:
@@ -163,6 +160,13 @@ def _require_smooth(views: MultiView, spec: FactorModel) -> None:
             got=f"spike_slab for {name_some(sparse)}",
             expected="a prior with a density: ard, normal, laplace or horseshoe",
             do='Use engine="gibbs", which draws the indicators, or loadings=Horseshoe().',
+        )
+    if isinstance(spec.factors, SpikeSlabFactors):
+        raise FitError(
+            "prior on factors in engine 'nuts'",
+            got="spike_slab",
+            expected="a prior with a density: standard or ard",
+            do='Use engine="gibbs", which draws the indicators, or factors=ARDFactors().',
         )
 
 

@@ -7,8 +7,7 @@ import numpy as np
 import xarray as xr
 
 from mofa_bayes.data.multiview import MultiView
-from mofa_bayes.data.preprocess import fit_preprocessing
-from mofa_bayes.graph.patterns import Array, Pattern, find_patterns, number_groups
+from mofa_bayes.graph.patterns import Array, Pattern, find_patterns, number_groups, prepare
 from mofa_bayes.spec import FactorModel
 
 _CHUNK_NUMBERS = 2_000_000
@@ -121,9 +120,8 @@ class _Conditional:
 
 def _condition(points: _Points, views: MultiView, spec: FactorModel) -> Iterator[tuple[Pattern, slice, _Conditional]]:
     """Condition each pattern's factors on its values, some draws at a time."""
-    preprocessing = fit_preprocessing(views, {view: spec.scale_of(view) for view in views.names})
     n_points, _, n_factors = points.factor_precision.shape
-    for pattern in find_patterns(views, preprocessing):
+    for pattern in find_patterns(views, prepare(views, spec)):
         step = max(1, _CHUNK_NUMBERS // (pattern.n_entries * max(pattern.n_subjects, n_factors)))
         for start in range(0, n_points, step):
             chunk = slice(start, start + step)

@@ -123,13 +123,12 @@ def _observe_ordinal(name: str, view: str, views: MultiView, cells: Cells) -> No
 def observe_categorical(view: str, views: MultiView, eta: "TensorVariable[Any, Any]") -> None:
     """Condition on categories: the indicator columns of one variable share a softmax of their eta (N, D).
 
-    Columns of one variable have the same value of the dataset's `variable_<view>`; an indicator is missing where its
-    variable is.
+    An indicator is missing where its variable is.
     """
     import pymc as pm
 
     own = np.flatnonzero(views.likelihoods(view).values == "categorical")
-    variable = views.dataset[f"variable_{view}"].values[own]
+    variable = views.variables(view)[own]
     columns = [own[variable == name] for name in dict.fromkeys(variable)]
     # Variables with fewer levels than the largest repeat a column, whose logit is then that of a level nobody has.
     place = np.stack([np.resize(one, max(map(len, columns))) for one in columns])

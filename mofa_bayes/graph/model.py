@@ -1,19 +1,19 @@
 """The generative model, read aloud: factors, loadings, intercepts, observations."""
 
-from functools import singledispatch
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mofa_bayes.data.multiview import MultiView
-from mofa_bayes.data.preprocess import Preprocessing, fit_preprocessing
-from mofa_bayes.errors import FitError, SpecError
+from mofa_bayes.data.preprocess import Preprocessing
+from mofa_bayes.errors import FitError
 from mofa_bayes.graph.cells import Index, gather_cells
+from mofa_bayes.graph.factors import draw_factor_precision, draw_factors
 from mofa_bayes.graph.integrated import observe_patterns
 from mofa_bayes.graph.likelihoods import draw_noise, observe, observe_categorical
 from mofa_bayes.graph.loadings import draw_loadings
-from mofa_bayes.graph.patterns import find_patterns, number_groups, require_integrable
-from mofa_bayes.spec import ARDFactors, FactorModel, FactorPrior, StandardFactors
+from mofa_bayes.graph.patterns import find_patterns, number_groups, prepare, require_integrable, scale_values
+from mofa_bayes.spec import ARDFactors, FactorModel
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -59,8 +59,8 @@ def graph(views: MultiView, spec: FactorModel, *, integrate: bool = False) -> "p
             do="Leave them out: a weighted likelihood is not a generative model.",
         )
     if integrate:
-        require_integrable(views)
-    preprocessing = fit_preprocessing(views, {view: spec.scale_of(view) for view in views.names})
+        require_integrable(views, spec)
+    preprocessing = prepare(views, spec)
     groups, group_of = number_groups(views)
     coords: dict[str, object] = {"subject": views.subjects, "factor": [f"F{k + 1}" for k in range(spec.n_factors)]}
     coords |= {f"feature_{view}": views.features(view) for view in views.names}
@@ -81,13 +81,13 @@ def _build_explicit(views: MultiView, spec: FactorModel, preprocessing: Preproce
         eta = z @ w.T + (mu if views.groups is None else mu[group_of])
         if effects is not None and views.covariates is not None:
             eta = eta + preprocessing.standardise(views.covariates.values) @ effects
-        observe_view(views, view, preprocessing.apply(view, views[view].values), eta, spec, group_of)
+        observe_view(views, view, scale_values(views, view, preprocessing), eta, spec, group_of)
 
 
 def _build_integrated(views: MultiView, spec: FactorModel, preprocessing: Preprocessing) -> None:
     import pytensor.tensor as pt
 
-    beta = draw_factor_precision(spec.factors)
+    beta = draw_factor_precision(spec.factors) if isinstance(spec.factors, ARDFactors) else None
     loadings, coefficients, noise = {}, {}, {}
     for view in views.names:
         loadings[view] = draw_loadings(spec.loadings_of(view), view)
@@ -96,40 +96,6 @@ def _build_integrated(views: MultiView, spec: FactorModel, preprocessing: Prepro
         coefficients[view] = mu if effects is None else pt.concatenate([mu, effects])
         noise[view] = pt.atleast_2d(draw_noise("gaussian", view, views, spec))
     observe_patterns(find_patterns(views, preprocessing), loadings, coefficients, noise, beta)
-
-
-@singledispatch
-def draw_factor_precision(prior: FactorPrior) -> "TensorVariable[Any, Any] | None":
-    """Draw `factor_precision` (group, factor), the precision of factors where it is not 1, inside a model context."""
-    raise SpecError(
-        "prior on factors", got=repr(prior), expected="a prior of the spec", do="Use one of mofa_bayes.spec."
-    )
-
-
-@draw_factor_precision.register(StandardFactors)
-def _(prior: StandardFactors) -> None:
-    """Draw nothing: z ~ N(0, 1)."""
-
-
-@draw_factor_precision.register(ARDFactors)
-def _(prior: ARDFactors) -> "TensorVariable[Any, Any]":
-    """Draw beta ~ Gamma."""
-    import pymc as pm
-
-    beta: TensorVariable[Any, Any] = pm.Gamma(
-        "factor_precision", prior.precision.shape, prior.precision.rate, dims=("group", "factor")
-    )
-    return beta
-
-
-def draw_factors(prior: FactorPrior, group_of: Index) -> "TensorVariable[Any, Any]":
-    """Draw `factors` (subject, factor): standard normal, or scaled by group."""
-    import pymc as pm
-
-    beta = draw_factor_precision(prior)
-    scale = {"sigma": 1.0} if beta is None else {"tau": beta[group_of]}
-    factors: TensorVariable[Any, Any] = pm.Normal("factors", 0.0, **scale, dims=("subject", "factor"))
-    return factors
 
 
 def draw_known(

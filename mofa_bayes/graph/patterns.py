@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mofa_bayes.data.multiview import MultiView
-from mofa_bayes.data.preprocess import Preprocessing
+from mofa_bayes.data.preprocess import Preprocessing, fit_preprocessing
 from mofa_bayes.errors import FitError, name_some
 from mofa_bayes.graph.cells import Index
+from mofa_bayes.spec import ARDFactors, FactorModel, StandardFactors
 
 Array = NDArray[np.float64]
 
@@ -79,28 +80,48 @@ def count_patterns(views: MultiView) -> int:
     return len(_group_rows(views))
 
 
-def is_gaussian(views: MultiView) -> bool:
-    """Say whether every feature of every view is gaussian."""
-    return all((views.likelihoods(view).values == "gaussian").all() for view in views.names)
+def prepare(views: MultiView, spec: FactorModel) -> Preprocessing:
+    """Learn centres and scales as the spec asks."""
+    scales = {view: spec.scale_of(view) for view in views.names}
+    return fit_preprocessing(views, scales, scale_groups=spec.scale_groups)
 
 
-def require_integrable(views: MultiView) -> None:
-    """Raise FitError unless the factors can be integrated out of the model of these views."""
-    other = [view for view in views.names if (views.likelihoods(view).values != "gaussian").any()]
-    if other:
+def scale_values(views: MultiView, view: str, preprocessing: Preprocessing) -> Array:
+    """Bring a view's values (N, D) to the model's scale."""
+    groups, group_of = number_groups(views)
+    values = views[view].values.astype(np.float64)
+    return preprocessing.apply(view, values, [groups[number] for number in group_of]).astype(np.float64)
+
+
+def can_integrate(views: MultiView, spec: FactorModel) -> bool:
+    """Say whether the factors can be integrated out: all gaussian, few patterns of observed entries."""
+    return is_normal(views, spec) and count_patterns(views) <= MAX_PATTERNS
+
+
+def is_normal(views: MultiView, spec: FactorModel) -> bool:
+    """Say whether factors and observations are normal given all else."""
+    return isinstance(spec.factors, StandardFactors | ARDFactors) and not _other_views(views)
+
+
+def _other_views(views: MultiView) -> list[str]:
+    return [view for view in views.names if (views.likelihoods(view).values != "gaussian").any()]
+
+
+def require_integrable(views: MultiView, spec: FactorModel) -> None:
+    """Raise FitError unless the factors can be integrated out."""
+    problem, expected = "", ""
+    if other := _other_views(views):
+        problem, expected = f"features that are not gaussian in {name_some(other)}", "gaussian features only"
+    elif not is_normal(views, spec):
+        problem, expected = f"a {spec.factors.kind} prior on factors", "normal factors"
+    elif (n_patterns := count_patterns(views)) > MAX_PATTERNS:
+        problem, expected = f"{n_patterns} patterns of observed entries", f"at most {MAX_PATTERNS}"
+    if problem:
         raise FitError(
-            "views of an integrated graph",
-            got=f"features that are not gaussian in {name_some(other)}",
-            expected="gaussian features only",
-            do="Build the graph with its factors: mb.graph(views, spec).",
-        )
-    n_patterns = count_patterns(views)
-    if n_patterns > MAX_PATTERNS:
-        raise FitError(
-            "missing entries of an integrated graph",
-            got=f"{n_patterns} patterns of observed entries",
-            expected=f"at most {MAX_PATTERNS}",
-            do="Build the graph with its factors: mb.graph(views, spec); scattered missing entries cost nothing there.",
+            "an integrated graph",
+            got=problem,
+            expected=expected,
+            do="Build the graph with its factors, where anything goes: mb.graph(views, spec).",
         )
 
 
@@ -115,10 +136,7 @@ def find_patterns(views: MultiView, preprocessing: Preprocessing) -> list[Patter
         Brings values to the model's scale and standardises covariates.
     """
     groups, group_of = number_groups(views)
-    tables: dict[str, Array] = {
-        view: preprocessing.apply(view, views[view].values.astype(np.float64)).astype(np.float64)
-        for view in views.names
-    }
+    tables = {view: scale_values(views, view, preprocessing) for view in views.names}
     design = np.eye(len(groups))[group_of]
     if views.covariates is not None:
         design = np.column_stack([design, preprocessing.standardise(views.covariates.values)])

@@ -10,6 +10,7 @@ from scipy.stats import truncnorm
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import Preprocessing
 from mofa_bayes.engines.vi.ascend import Fitted
+from mofa_bayes.engines.vi.factor_priors import FactorState, GroupArd, Sparse
 from mofa_bayes.engines.vi.known import ALL
 from mofa_bayes.engines.vi.layout import Layout, Part
 from mofa_bayes.engines.vi.packed import Array, pack, unpack
@@ -61,7 +62,13 @@ def build_tree(
     layout = fitted.layout
     names = np.array([f"F{k + 1}" for k in range(fitted.globals.n_factors)])
     moments = gather_rows(layout, fitted.rows, views.subjects, tuple(names))
-    draws: Variables = {"factors": (("draw", "subject", "factor"), draw_factors(moments, n_draws, rng))}
+    draws: Variables = {}
+    if fitted.rows[0].is_sparse:
+        drawn, present = draw_sparse_factors(layout, fitted.rows, views.subjects, n_draws, rng)
+        draws["factors_active"] = (("draw", "subject", "factor"), present)
+    else:
+        drawn = draw_factors(moments, n_draws, rng)
+    draws["factors"] = (("draw", "subject", "factor"), drawn)
     stored: Variables = {
         str(name): (tuple(str(dim) for dim in own.dims), own.values)
         for name, own in moments.to_dataset().data_vars.items()
@@ -75,13 +82,7 @@ def build_tree(
         _draw_view(view, pieces, layout, views, spec, n_draws, rng, draws)
         draws[f"ard_{view}"] = (("draw", "factor"), fitted.globals.views[view].draw_ard(n_draws, rng))
         _summarise_view(view, pieces, views, stored)
-    if fitted.globals.factors is not None:
-        own = fitted.globals.factors
-        draws["factor_precision"] = (
-            ("draw", "group", "factor"),
-            rng.gamma(own.shape, 1.0, (n_draws, *own.shape.shape)) / own.rate,
-        )
-        stored["factor_precision"] = (("group", "factor"), own.alpha)
+    _add_factor_prior(fitted.globals.factors, n_draws, rng, draws, stored)
     terms = np.array([*names, *name_intercepts(layout), *layout.covariates])
     labels = {"factor": names, "subject": np.asarray(views.subjects), "group": np.asarray(layout.groups)}
     labels |= {f"feature_{view}": np.asarray(views.features(view)) for view in views.names}
@@ -137,6 +138,36 @@ def draw_factors(moments: FactorMoments, n_draws: int, rng: np.random.Generator)
         own = root[moments.pattern[rows]]
         draws[:, rows] = moments.mean[rows] + np.einsum("nkl,snl->snk", own, noise, optimize=True)
     return draws
+
+
+def draw_sparse_factors(
+    layout: Layout, rows: tuple[Rows, ...], subjects: tuple[str, ...], n_draws: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw factors that may be zero, and whether they are not, (draw, subject, factor)."""
+    place = {subject: n for n, subject in enumerate(subjects)}
+    shape = (n_draws, len(subjects), rows[0].mean.shape[1])
+    draws, active = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.int8)
+    for block, own in zip(layout.blocks, rows, strict=True):
+        target = np.array([place[layout.subjects[n]] for n in block.rows])
+        present = rng.random((n_draws, *own.mean.shape)) < own.inclusion
+        slab = own.slab_mean + np.sqrt(own.slab_variance) * rng.standard_normal(present.shape)
+        draws[:, target], active[:, target] = present * slab, present
+    return draws, active
+
+
+def _add_factor_prior(
+    state: FactorState, n_draws: int, rng: np.random.Generator, draws: Variables, stored: Variables
+) -> None:
+    """Draw and store what stands above the factors, where anything does."""
+    dims = ("group", "factor")
+    if isinstance(state, GroupArd):
+        shape, rate = state.ard.shape, state.ard.rate
+        draws["factor_precision"] = (("draw", *dims), rng.gamma(shape, 1.0, (n_draws, *shape.shape)) / rate)
+        stored["factor_precision"] = (dims, state.ard.alpha)
+    elif isinstance(state, Sparse):
+        draws["factor_inclusion"] = (("draw", *dims), rng.beta(state.a, state.b, (n_draws, *state.a.shape)))
+        log_odds = np.stack([state.prior_of(group).log_odds for group in range(len(state.a))])
+        stored["factor_log_odds"] = (dims, log_odds)
 
 
 def name_intercepts(layout: Layout) -> list[str]:
@@ -275,6 +306,8 @@ def _summarise_view(view: str, pieces: list[tuple[Part, PartState]], views: Mult
     if n_levels:
         moments[f"levels_{view}"] = ((feature, f"cut_{view}"), levels)
     moments[f"likelihood_{view}"] = ((feature,), views.likelihoods(view).values.astype(np.str_))
+    if f"variable_{view}" in views.dataset:
+        moments[f"variable_{view}"] = ((feature,), views.variables(view))
 
 
 def part_state(moments: xr.Dataset, view: str, part: Part) -> tuple[PartState, Part]:

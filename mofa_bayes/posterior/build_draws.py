@@ -6,6 +6,7 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 import xarray as xr
+from scipy.special import logit
 
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import Preprocessing
@@ -47,15 +48,15 @@ def build_draws_tree(
     """Align draws and label them, with the moments that projection, imputation and risk models read.
 
     Factors come in the order of the variance that they explain, each with its largest mean loading positive (but no
-    factor is turned where some view admits no negative loadings), on the scale that the sampler drew them on.
+    factor is turned where some view admits no negative loadings), on the scale that the aligner gives them.
 
     Parameters
     ----------
     draws
         Dims (chain, draw, ...): `factors`, and by view `loadings_`, `intercept_`, with `noise_sd_` where there is
         noise, `ard_`, `active_`, `effects_`, `dispersion_` (negative_binomial) and `cut_scale_` (ordinal) as the model
-        has them; `factor_precision` where factors have one. Intercepts and noise have the dim `group` where the cohort
-        has groups. Subjects and features in any order.
+        has them; `factor_precision`, or `factors_active` and `factor_inclusion`, where factors have them. Intercepts
+        and noise have the dim `group` where the cohort has groups. Subjects and features in any order.
     views, spec, preprocessing
         What was fitted.
     sample_stats
@@ -244,6 +245,10 @@ def summarise_draws(draws: xr.Dataset, views: MultiView, spec: FactorModel, layo
     if "factor_precision" in draws:
         own = draws["factor_precision"].mean(("chain", "draw"), dtype=np.float64)
         stored["factor_precision"] = (("group", "factor"), own.transpose("group", "factor").values)
+    if "factor_inclusion" in draws:
+        own = xr.apply_ufunc(logit, draws["factor_inclusion"].astype(np.float64).clip(_TINY, 1 - 1e-12))
+        mean = own.mean(("chain", "draw")).transpose("group", "factor")
+        stored["factor_log_odds"] = (("group", "factor"), mean.values)
     terms = np.array([*names, *name_intercepts(layout), *layout.covariates])
     labels = {"factor": names, "factor_bis": names, "term": terms, "term_bis": terms}
     labels |= {"subject": np.asarray(views.subjects), "group": np.asarray(layout.groups)}
@@ -267,6 +272,8 @@ def _summarise_view(draws: xr.Dataset, view: str, views: MultiView, spec: Factor
         f"has_exposure_{view}": ((), np.array(views.exposure(view) is not None)),
         f"observed_{view}": (("subject",), views.has_view(view).values),
     }
+    if f"variable_{view}" in views.dataset:
+        stored[f"variable_{view}"] = ((feature,), views.variables(view))
     described = _describe_parts(draws, view, views, layout)
     levels = described.pop("levels")
     stored |= {f"{what}_{view}": ((feature,), values) for what, values in described.items()}

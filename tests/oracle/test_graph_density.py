@@ -41,15 +41,10 @@ def draw_column(kind, rng):
             return rng.poisson(3.0, N)
 
 
-def indicators(rng):
-    """Two variables of three and two levels as indicator columns; some rows of each are missing."""
-    pieces, variable = [], []
-    for name, n_levels in (("stage", 3), ("sex", 2)):
-        piece = np.eye(n_levels)[rng.integers(0, n_levels, N)]
-        piece[rng.random(N) < 0.1] = np.nan
-        pieces.append(piece)
-        variable += [name] * n_levels
-    return np.column_stack(pieces), variable
+def categories(rng):
+    """Two variables of three and two levels; some subjects lack each."""
+    table = {name: rng.choice(list(levels), N) for name, levels in (("stage", "abc"), ("sex", "fm"))}
+    return pd.DataFrame(table, SUBJECTS).mask(rng.random((N, 2)) < 0.1)
 
 
 def make_views(*, groups=False, covariates=False, missing=0.1):
@@ -62,26 +57,18 @@ def make_views(*, groups=False, covariates=False, missing=0.1):
         frames[kind] = pd.DataFrame(table, SUBJECTS, [f"{kind[:3]}{d}" for d in range(3)])
         likelihoods[kind] = kind
     frames["gaussian"] = frames["gaussian"].iloc[4:]
-    columns, variable = indicators(rng)
-    names = [f"c{d}" for d in range(columns.shape[1])]
-    frames["categorical"] = pd.DataFrame(columns, SUBJECTS, names)
-    real = rng.standard_normal((N, 2))
-    frames["mixed"] = pd.DataFrame(np.column_stack([real, columns]), SUBJECTS, ["g", "t", *names])
-    likelihoods |= {"categorical": "bernoulli", "mixed": {"t": "student_t"} | dict.fromkeys(names, "bernoulli")}
-    views = mb.MultiView.from_frames(
+    frames["categorical"] = categories(rng)
+    real = pd.DataFrame(rng.standard_normal((N, 2)), SUBJECTS, ["g", "t"])
+    frames["mixed"] = real.join(categories(rng))
+    likelihoods |= {"categorical": "categorical"}
+    likelihoods |= {"mixed": {"t": "student_t", "stage": "categorical", "sex": "categorical"}}
+    return mb.MultiView.from_frames(
         frames,
         likelihoods=likelihoods,
         groups=pd.Series(np.where(np.arange(N) % 3, "A", "B"), SUBJECTS) if groups else None,
         covariates=pd.DataFrame({"age": rng.normal(50, 9, N)}, SUBJECTS) if covariates else None,
         exposures={view: pd.Series(rng.uniform(0.5, 2, N), SUBJECTS) for view in ("poisson", "negative_binomial")},
     )
-    dataset = views.dataset.copy()
-    for view, own in (("categorical", variable), ("mixed", ["", "", *variable])):
-        kinds = dataset[f"likelihood_{view}"].astype(object)
-        kinds[np.array(own) != ""] = "categorical"
-        dataset[f"likelihood_{view}"] = kinds
-        dataset[f"variable_{view}"] = (f"feature_{view}", own)
-    return mb.MultiView(dataset)
 
 
 def model(**more):
@@ -128,12 +115,13 @@ def evaluate(views, graph, seed=0):
     )
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["plain", "groups"])
+@pytest.fixture(scope="module", params=["standard", "ard", "spike_slab"])
 def evaluated(request):
-    """A graph of every likelihood and prior."""
-    views = make_views(groups=request.param, covariates=request.param)
-    spec = model(factors=mb.ARDFactors() if request.param else mb.StandardFactors())
-    return evaluate(views, mb.graph(views, spec))
+    """A graph of every likelihood and prior on loadings, under one prior on factors; groups and covariates for ARD."""
+    known = request.param == "ard"
+    factors = {"standard": mb.StandardFactors(), "ard": mb.ARDFactors(), "spike_slab": mb.SpikeSlabFactors()}
+    views = make_views(groups=known, covariates=known)
+    return evaluate(views, mb.graph(views, model(factors=factors[request.param])))
 
 
 def test_density_and_gradient_are_finite_for_every_likelihood_and_prior(evaluated):
@@ -205,7 +193,7 @@ def test_density_of_a_view_is_that_of_scipy(evaluated, kind):
 @pytest.mark.parametrize("view", ["categorical", "mixed"])
 def test_density_of_categories_is_a_softmax_over_the_columns_of_each_variable(evaluated, view):
     eta, _, _ = find_eta(evaluated, view)
-    y, variable = evaluated.views[view].values, evaluated.views.dataset[f"variable_{view}"].values
+    y, variable = evaluated.views[view].values, evaluated.views.variables(view)
     expected = 0.0
     for name in ("stage", "sex"):
         own = variable == name
@@ -379,3 +367,5 @@ def test_integration_is_refused_where_it_cannot_be_done():
     scattered = mb.MultiView.from_frames({"a": table.mask(rng.random(table.shape) < 0.3)})
     with pytest.raises(FitError, match="patterns"):
         mb.graph(scattered, spec, integrate=True)
+    with pytest.raises(FitError, match="prior on factors"):
+        mb.graph(make_real(), mb.FactorModel(n_factors=2, factors=mb.SpikeSlabFactors()), integrate=True)

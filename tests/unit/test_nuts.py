@@ -12,6 +12,7 @@ from mofa_bayes.data.simulate import Design
 from mofa_bayes.engines import nuts
 from mofa_bayes.engines.sampling import Sampling
 from mofa_bayes.errors import ConvergenceWarning, FitError, MissingExtraError, ModelWarning, SpecError
+from mofa_bayes.graph.patterns import can_integrate
 
 DENSE = mb.FactorModel(n_factors=2, loadings=mb.ARD(), min_variance=0.0)
 SHORT = Sampling(n_draws=150, n_tune=250, n_chains=2, n_jobs=1)
@@ -70,7 +71,7 @@ def test_its_factors_span_those_of_vi(sampled, ascended):
 def test_posterior_is_wider_than_a_point_and_projects_its_own_subjects(sampled, small):
     fitted, projected = sampled.factor_moments(), sampled.project(small)
     for k in range(2):
-        assert np.corrcoef(fitted.mean[:, k], projected.mean[:, k])[0, 1] > 0.98
+        assert np.corrcoef(fitted.mean[:, k], projected.mean[:, k])[0, 1] > 0.95
     absent = ~small.has_view("b").values
     variance = np.diagonal(fitted.covariances(), axis1=1, axis2=2).sum(axis=1)
     assert variance[absent].mean() > variance[~absent].mean() > 0
@@ -100,6 +101,9 @@ def test_same_seed_same_draws(small):
 def test_spike_and_slab_is_sent_to_gibbs(small):
     with pytest.raises(FitError, match="gibbs"):
         mb.fit(small, engine="nuts", progress=False)
+    sparse = mb.FactorModel(n_factors=2, loadings=mb.ARD(), factors=mb.SpikeSlabFactors())
+    with pytest.raises(FitError, match="gibbs"):
+        mb.fit(small, sparse, engine="nuts", progress=False)
 
 
 def test_absent_sampler_names_its_extra(small, monkeypatch):
@@ -140,9 +144,9 @@ def test_time_grows_with_the_data_and_falls_with_the_processes(small):
 
 
 def test_scattered_gaps_and_other_likelihoods_keep_their_factors(small, cohort):
-    assert nuts.can_integrate(small)
-    assert not nuts.can_integrate(cohort.views)
-    assert not nuts.can_integrate(cohort.views.keep_views(["rna"]))
+    assert can_integrate(small, DENSE)
+    assert not can_integrate(cohort.views, DENSE)
+    assert not can_integrate(cohort.views.keep_views(["rna"]), DENSE)
 
 
 @pytest.mark.parametrize(
@@ -156,6 +160,13 @@ def test_scattered_gaps_and_other_likelihoods_keep_their_factors(small, cohort):
 def test_statistics_have_the_same_names_whoever_sampled(theirs):
     found = nuts.harmonise(xr.Dataset({name: (("chain", "draw"), [[value]]) for name, value in theirs.items()}))
     assert set(found.data_vars) == {"acceptance_rate", "diverging", "lp", "tree_depth"}
+
+
+def test_log_density_of_numpyro_has_the_sign_of_the_others():
+    theirs = xr.Dataset({"lp": (("chain", "draw"), [[7.0]]), "num_steps": (("chain", "draw"), [[3]])})
+    found = nuts.harmonise(theirs, sampler="numpyro")
+    assert found["lp"] == -7.0
+    assert found["n_steps"].dtype == np.int64
 
 
 def pretend(views, draws, diverging=0, depth=5):

@@ -248,7 +248,7 @@ def test_interrupt_returns_the_best_so_far(cohort):
     with pytest.warns(ConvergenceWarning):
         fitted = ascend(layout, mb.FactorModel(n_factors=5), Ascent(), scores, stop)
     assert not fitted.converged
-    assert len(fitted.bound) == 37  # 40 passes, of which three were the dense start
+    assert len(fitted.bound) == 34  # 40 passes, of which six were the dense start
 
 
 def test_single_precision_gives_the_same_answer(cohort):

@@ -119,7 +119,9 @@ class PartState:
             pairs, total = self.pairs(), np.empty((0, 0))
         else:
             pairs, total = self.pairs(part.scattered), np.stack([self.pairs_total(own) for own in square])
-        return PartGlobals(self.mean, pairs, total, self.kappa_weight(part), square, self.nuisance)
+        kappa_weight = self.kappa_weight(part)
+        weighted = self.mean[:, : self.n_factors] * kappa_weight[:, :, None]
+        return PartGlobals(self.mean, pairs, total, kappa_weight, square, weighted, self.nuisance)
 
     def keep(self, factors: Index) -> "PartState":
         """Keep some factors, in the order given."""

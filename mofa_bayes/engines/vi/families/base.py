@@ -122,6 +122,8 @@ class Values:
     center, scale
         Gaussian only: where not empty, y is a view of the user's array, and (y - center) / scale is on the model's
         scale.
+    members
+        Categorical only: which columns code which variable (D, V), 1 or 0; empty otherwise.
     """
 
     y: NDArray[np.floating]
@@ -130,6 +132,7 @@ class Values:
     levels: Array
     center: Array = field(default_factory=lambda: np.empty(0))
     scale: Array = field(default_factory=lambda: np.empty(0))
+    members: Array = field(default_factory=lambda: np.empty((0, 0)))
 
 
 class Plain:
