@@ -231,6 +231,23 @@ def test_draws_without_loadings_are_refused(draws, views):
         build(draws.drop_vars("loadings_lab"), views)
 
 
+def test_sparse_factors_and_categories_are_stored_as_vi_stores_them():
+    rng = np.random.default_rng(5)
+    z = rng.standard_normal((N, 2)) * (rng.random((N, 2)) < 0.5)
+    real = pd.DataFrame(z @ rng.normal(0, 1, (2, 8)) + 0.3 * rng.standard_normal((N, 8)), SUBJECTS).add_prefix("r")
+    stage = pd.DataFrame({"stage": np.where(z[:, 0] > 0.3, "b", np.where(z[:, 1] > 0, "c", "a"))}, SUBJECTS)
+    views = mb.MultiView.from_frames({"real": real, "flags": stage}, likelihoods={"flags": "categorical"})
+    spec = mb.FactorModel(n_factors=2, factors=mb.SpikeSlabFactors(), min_variance=0.0)
+    fit = mb.fit(views, spec, n_draws=2000, progress=False)
+    tree = build(fit.tree["posterior"].to_dataset(), views, spec)
+    ours, theirs = tree["moments"].to_dataset(), fit.tree["moments"].to_dataset()
+    np.testing.assert_allclose(ours["factor_log_odds"], theirs["factor_log_odds"], atol=0.1)
+    assert (ours["variable_flags"] == theirs["variable_flags"]).all()
+    tree.attrs.update(fit.tree.attrs)
+    found, expected = mb.Posterior(tree).project(views), fit.project(views)
+    np.testing.assert_allclose(found.mean, expected.mean, atol=0.15)
+
+
 def test_it_is_saved_and_read_back(post, tmp_path):
     post.save(tmp_path / "post.nc")
     xr.testing.assert_identical(
