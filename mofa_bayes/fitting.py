@@ -6,6 +6,7 @@ import platform
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Literal
@@ -15,6 +16,7 @@ import xarray as xr
 
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import fit_preprocessing
+from mofa_bayes.engines.sampling import Sampling
 from mofa_bayes.engines.spectral.decompose import decompose, start_scores
 from mofa_bayes.engines.spectral.tables import gaussianise, tabulate
 from mofa_bayes.engines.vi.climber import Progress
@@ -25,6 +27,7 @@ from mofa_bayes.engines.vi.settings import Ascent
 from mofa_bayes.engines.vi.starts import ascend_best
 from mofa_bayes.errors import FitError, IgnoredWarning, ModelWarning, name_some
 from mofa_bayes.posterior.build import build_tree
+from mofa_bayes.posterior.build_draws import build_draws_tree
 from mofa_bayes.posterior.build_spectral import build_spectral_tree
 from mofa_bayes.posterior.files import SCHEMA_VERSION
 from mofa_bayes.posterior.posterior import Posterior
@@ -32,7 +35,9 @@ from mofa_bayes.seeds import make_rng
 from mofa_bayes.spec import FactorModel
 from mofa_bayes.watch import is_watched
 
-_ENGINES = ("vi", "spectral")
+_SETTINGS: dict[str, type[Ascent | Sampling]] = {"vi": Ascent, "spectral": Ascent, "nuts": Sampling}
+_ENGINES = tuple(_SETTINGS)
+_N_DRAWS = 500
 _LARGE_COUNT = 200
 _FEW_DRAWS = 50
 
@@ -41,10 +46,10 @@ def fit(
     views: MultiView,
     spec: FactorModel | None = None,
     *,
-    engine: Literal["vi", "spectral"] = "vi",
+    engine: Literal["vi", "spectral", "nuts"] = "vi",
     seed: int | np.random.Generator = 0,
-    n_draws: int = 500,
-    settings: Ascent | None = None,
+    n_draws: int | None = None,
+    settings: Ascent | Sampling | None = None,
     callback: Callable[[int, float], object] | None = None,
     progress: bool = True,
 ) -> Posterior:
@@ -59,13 +64,15 @@ def fit(
     engine
         `vi`: structured mean-field variational inference by coordinate ascent. `spectral`: singular value
         decompositions and conjugate regressions, in seconds at any width; every feature counts as gaussian, loadings
-        are dense, and the number of factors is found by permutation, up to `spec.n_factors`.
+        are dense, and the number of factors is found by permutation, up to `spec.n_factors`. `nuts`: the exact
+        posterior by Hamiltonian Monte Carlo, for small cohorts (hundreds of features) and priors with a density.
     seed
         Seed of the start and of the draws: the same seed gives the same posterior on one machine.
     n_draws
-        Draws taken from the fitted posterior.
+        Draws taken from the fitted posterior, 500 when left out; of a sampling engine, draws kept of each chain, as
+        many as `settings` say when left out.
     settings
-        How long and how hard the engine works (vi).
+        How long and how hard the engine works: an `Ascent` (vi) or a `Sampling` (nuts).
     callback
         Called with the number of each pass and the bound after it (vi); the fit ends with what it has when this returns
         True.
@@ -90,23 +97,49 @@ def fit(
     provenance = _provenance(views, spec, engine, seed)
     start_rng, draw_rng = rng.spawn(2)
     if engine == "spectral":
-        tree, seconds, converged = *_fit_spectral(views, spec, start_rng, draw_rng, n_draws, settings), True
+        tree, seconds, converged = *_fit_spectral(views, spec, start_rng, draw_rng, n_draws or _N_DRAWS, settings), True
+    elif engine == "nuts":
+        tree, seconds, converged = _fit_nuts(views, spec, start_rng, _sampling(settings, n_draws), progress)
     else:
         scales = {view: spec.scale_of(view) for view in views.names}
         preprocessing = fit_preprocessing(views, scales, scale_groups=spec.scale_groups)
         layout = lay_out(views, preprocessing, find_known(views, preprocessing))
-        settings = settings or Ascent()
+        ascent = _ascent(settings)
         scores = None
-        if settings.start == "spectral":
+        if ascent.start == "spectral":
             scores = start_scores(views.forget_known(), preprocessing, spec.n_factors, start_rng)
         with _showing(progress, callback) as tell:
             fitted, starts = ascend_best(
-                layout, spec, settings, start_rng, tell, fingerprint=str(provenance["fingerprint"]), scores=scores
+                layout, spec, ascent, start_rng, tell, fingerprint=str(provenance["fingerprint"]), scores=scores
             )
-        tree = build_tree(fitted, starts, spec, views, preprocessing, n_draws, draw_rng)
+        tree = build_tree(fitted, starts, spec, views, preprocessing, n_draws or _N_DRAWS, draw_rng)
         seconds, converged = fitted.seconds, fitted.converged
     tree.attrs.update(provenance | {"converged": int(converged), "seconds": round(seconds, 3)})
     return Posterior(tree)
+
+
+def _ascent(settings: Ascent | Sampling | None) -> Ascent:
+    return settings if isinstance(settings, Ascent) else Ascent()
+
+
+def _sampling(settings: Ascent | Sampling | None, n_draws: int | None) -> Sampling:
+    own = settings if isinstance(settings, Sampling) else Sampling()
+    return own if n_draws is None else replace(own, n_draws=n_draws)
+
+
+def _fit_nuts(
+    views: MultiView, spec: FactorModel, rng: np.random.Generator, settings: Sampling, progress: bool
+) -> tuple[xr.DataTree, float, bool]:
+    # Here, because PyMC takes seconds to import.
+    from mofa_bayes.engines.nuts import sample_nuts
+
+    found = sample_nuts(views, spec, settings, rng, progress=progress and is_watched())
+    scales = {view: spec.scale_of(view) for view in views.names}
+    preprocessing = fit_preprocessing(views, scales, scale_groups=spec.scale_groups)
+    tree = build_draws_tree(
+        found.draws, views, spec, preprocessing, sample_stats=found.sample_stats, report=found.report
+    )
+    return tree, found.seconds, found.converged
 
 
 def _fit_spectral(
@@ -115,7 +148,7 @@ def _fit_spectral(
     rng: np.random.Generator,
     draw_rng: np.random.Generator,
     n_draws: int,
-    settings: Ascent | None,
+    settings: Ascent | Sampling | None,
 ) -> tuple[xr.DataTree, float]:
     ignored = {
         "settings": settings is not None,
@@ -135,20 +168,27 @@ def _fit_spectral(
     return build_spectral_tree(found, views, preprocessing, n_draws, draw_rng), found.seconds
 
 
-def _require_fit(views: MultiView, spec: FactorModel, engine: str, n_draws: int, settings: Ascent | None) -> None:
+def _require_fit(
+    views: MultiView, spec: FactorModel, engine: str, n_draws: int | None, settings: Ascent | Sampling | None
+) -> None:
     if not isinstance(views, MultiView):
         raise FitError(
             "views", got=type(views).__name__, expected="a MultiView", do="Build it with MultiView.from_frames(...)."
         )
     if not isinstance(spec, FactorModel):
         raise FitError("spec", got=type(spec).__name__, expected="a FactorModel", do="Write FactorModel(n_factors=10).")
-    if settings is not None and not isinstance(settings, Ascent):
-        raise FitError(
-            "settings", got=type(settings).__name__, expected="an Ascent", do="Write Ascent(max_iterations=500)."
-        )
     if engine not in _ENGINES:
         raise FitError("engine", got=repr(engine), expected=f"one of {', '.join(_ENGINES)}", do="Name one of these.")
-    if not isinstance(n_draws, int) or n_draws < 2:
+    own = _SETTINGS[engine]
+    if settings is not None and not isinstance(settings, own):
+        example = "max_iterations=500" if own is Ascent else "n_draws=500"
+        raise FitError(
+            f"settings of engine {engine!r}",
+            got=type(settings).__name__,
+            expected=f"an {own.__name__}" if own is Ascent else f"a {own.__name__}",
+            do=f"Write {own.__name__}({example}).",
+        )
+    if n_draws is not None and (not isinstance(n_draws, int) or n_draws < 2):
         raise FitError("n_draws", got=repr(n_draws), expected="a whole number from 2 up", do="500 is usual.")
     unknown = [view for view in spec.views if view not in views.names]
     if unknown:
@@ -168,7 +208,7 @@ def _require_fit(views: MultiView, spec: FactorModel, engine: str, n_draws: int,
     _require_seen(views)
     if engine == "vi":
         _warn_large_counts(views)
-        _require_memory(views, spec, n_draws, settings or Ascent())
+        _require_memory(views, spec, n_draws or _N_DRAWS, _ascent(settings))
 
 
 def _require_seen(views: MultiView) -> None:

@@ -83,11 +83,11 @@ def build_tree(
         draws[f"ard_{view}"] = (("draw", "factor"), fitted.globals.views[view].draw_ard(n_draws, rng))
         _summarise_view(view, pieces, views, stored)
     _add_factor_prior(fitted.globals.factors, n_draws, rng, draws, stored)
-    terms = np.array([*names, *_intercepts(layout), *layout.covariates])
+    terms = np.array([*names, *name_intercepts(layout), *layout.covariates])
     labels = {"factor": names, "subject": np.asarray(views.subjects), "group": np.asarray(layout.groups)}
     labels |= {f"feature_{view}": np.asarray(views.features(view)) for view in views.names}
     labels |= {"factor_bis": names, "term": terms, "term_bis": terms, "covariate": np.asarray(layout.covariates)}
-    labels |= _real_features(views) | {"draw": np.arange(n_draws)}
+    labels |= find_real_features(views) | {"draw": np.arange(n_draws)}
     posterior = label(draws, labels).expand_dims({"chain": [0]})
     trace = xr.Dataset({"bound": ("iteration", fitted.bound)}, coords={"iteration": 1 + np.arange(len(fitted.bound))})
     return xr.DataTree.from_dict(
@@ -170,7 +170,8 @@ def _add_factor_prior(
         stored["factor_log_odds"] = (dims, log_odds)
 
 
-def _intercepts(layout: Layout) -> list[str]:
+def name_intercepts(layout: Layout) -> list[str]:
+    """Name the intercepts among the terms of a feature: one, or one per group."""
     return ["intercept"] if layout.groups == (ALL,) else [f"intercept {name}" for name in layout.groups]
 
 
@@ -180,21 +181,23 @@ def label(variables: Variables, coords: Mapping[str, np.ndarray]) -> xr.Dataset:
     return xr.Dataset(variables, coords={name: values for name, values in coords.items() if name in used})
 
 
-def _real_features(views: MultiView) -> dict[str, np.ndarray]:
+def find_real_features(views: MultiView) -> dict[str, np.ndarray]:
     """Coordinates of noise: all features of a view, or a dim of its own where only some have noise."""
     found = {}
     for view in views.names:
-        is_real = _has_noise(views, view)
+        is_real = has_noise(views, view)
         if is_real.any() and not is_real.all():
             found[f"noisy_feature_{view}"] = np.asarray(views.features(view))[is_real]
     return found
 
 
-def _has_noise(views: MultiView, view: str) -> np.ndarray:
+def has_noise(views: MultiView, view: str) -> np.ndarray:
+    """Say which features of a view have noise of their own."""
     return np.isin(views.likelihoods(view).values, ("gaussian", "student_t"))
 
 
-def _positions(view: str, part: Part, views: MultiView) -> np.ndarray:
+def place_features(view: str, part: Part, views: MultiView) -> np.ndarray:
+    """Find the positions of a part's features among those of its view."""
     place = {feature: d for d, feature in enumerate(views.features(view))}
     return np.array([place[feature] for feature in part.features])
 
@@ -216,7 +219,7 @@ def _draw_view(
     noise_sd = np.full((n_draws, n_groups, n_features), np.nan, dtype=np.float32)
     prior = spec.loadings_of(view)
     for part, state in pieces:
-        columns = _positions(view, part, views)
+        columns = place_features(view, part, views)
         for start in range(0, len(columns), _CHUNK):
             chunk = slice(start, start + _CHUNK)
             own, included = _draw_terms(state, chunk, n_draws, prior.positive, rng)
@@ -228,7 +231,7 @@ def _draw_view(
             noise_sd[:, :, columns] = 1 / np.sqrt(np.where(part.n_observed > 0, tau, np.nan))
     draws[f"loadings_{view}"] = (("draw", feature, "factor"), terms[:, :, :n_factors])
     intercepts = np.moveaxis(terms[:, :, n_factors : n_factors + n_groups], 2, 1)
-    is_real = _has_noise(views, view)
+    is_real = has_noise(views, view)
     real_feature = feature if is_real.all() else f"noisy_{feature}"
     noise_sd = noise_sd[:, :, is_real]
     by_group = n_groups > 1
@@ -279,7 +282,7 @@ def _summarise_view(view: str, pieces: list[tuple[Part, PartState]], views: Mult
     n_levels = max([part.levels.shape[1] for part, _ in pieces])
     levels = np.full((n_features, n_levels), np.nan)
     for part, state in pieces:
-        columns = _positions(view, part, views)
+        columns = place_features(view, part, views)
         mean[columns], inclusion[columns], nuisance[columns] = state.mean, state.inclusion, state.nuisance
         spread[columns] = state.spread if elementwise else state.covariance()
         curvature[columns] = part.curvature

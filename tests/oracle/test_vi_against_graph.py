@@ -303,15 +303,6 @@ def test_bounded_prior_stays_below_the_exact_one_and_near_it(prior):
     assert estimate - fitted.bound[-1] < 0.5 * (8 + 6) * 2
 
 
-def test_graph_is_finite_with_gradient_at_its_initial_point():
-    views = make_views("bernoulli", groups=True, covariates=True)
-    for prior in [*PRIORS.values(), mb.Laplace(), mb.Horseshoe()]:
-        built = mb.graph(views, model(prior))
-        point = built.initial_point()
-        assert np.isfinite(built.compile_logp()(point))
-        assert np.isfinite(built.compile_dlogp()(point)).all()
-
-
 def test_logit_of_intercepts_matches_prevalence_when_nothing_else_explains_it():
     """An oracle for the bernoulli part alone: with no signal the intercept is the log-odds of the prevalence."""
     rng = np.random.default_rng(2)
