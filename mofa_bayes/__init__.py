@@ -5,7 +5,7 @@ The tree tells the story, and data flow one way through it:
     data/        what was seen        MultiView, readers, preprocessing, outcomes, example cohorts
     spec/        what we believe      priors and FactorModel, as values that travel through TOML
     graph/       how data arise       spec and data to a PyMC model: the reference meaning
-    engines/     how we learn         vi, spectral
+    engines/     how we learn         vi, spectral, gibbs
     posterior/   what we learned      Posterior: draws, moments, provenance; project and impute
     explain/     what it means        variance explained, sharing, biomarkers
     risk/        what to expect       outcome families, the marginal likelihood, RiskModel, scores
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mofa_bayes.data.multiview import MultiView
     from mofa_bayes.data.readers import read_clinical, read_views
     from mofa_bayes.data.simulate import Design, simulate_cohort
+    from mofa_bayes.engines.sampling import Sampling
     from mofa_bayes.engines.vi.settings import Ascent
     from mofa_bayes.explain import biomarkers, sharing, variance_explained
     from mofa_bayes.fitting import fit
@@ -61,6 +62,7 @@ _HOMES = {
     "MultiView": "data.multiview",
     "Posterior": "posterior",
     "RiskModel": "risk",
+    "Sampling": "engines.sampling",
     "SpikeSlab": "spec",
     "Survival": "risk",
     "ViewModel": "spec",
@@ -92,6 +94,7 @@ __all__ = [
     "Normal",
     "Posterior",
     "RiskModel",
+    "Sampling",
     "SpikeSlab",
     "StandardFactors",
     "Survival",

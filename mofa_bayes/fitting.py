@@ -4,7 +4,7 @@ import hashlib
 import json
 import platform
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -15,6 +15,8 @@ import xarray as xr
 
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import fit_preprocessing
+from mofa_bayes.engines.gibbs.sample import require_supported, sample_gibbs
+from mofa_bayes.engines.sampling import Sampling
 from mofa_bayes.engines.spectral.decompose import decompose
 from mofa_bayes.engines.spectral.tables import gaussianise, tabulate
 from mofa_bayes.engines.vi.climber import Progress
@@ -24,6 +26,7 @@ from mofa_bayes.engines.vi.settings import Ascent
 from mofa_bayes.engines.vi.starts import ascend_best
 from mofa_bayes.errors import FitError, IgnoredWarning, ModelWarning, name_some
 from mofa_bayes.posterior.build import build_tree
+from mofa_bayes.posterior.build_gibbs import label_gibbs
 from mofa_bayes.posterior.build_spectral import build_spectral_tree
 from mofa_bayes.posterior.files import SCHEMA_VERSION
 from mofa_bayes.posterior.posterior import Posterior
@@ -31,7 +34,8 @@ from mofa_bayes.seeds import make_rng
 from mofa_bayes.spec import FactorModel
 from mofa_bayes.watch import is_watched
 
-_ENGINES = ("vi", "spectral")
+_ENGINES = ("vi", "spectral", "gibbs")
+_SETTINGS = {"vi": Ascent, "spectral": Ascent, "gibbs": Sampling}
 _LARGE_COUNT = 200
 
 
@@ -39,10 +43,10 @@ def fit(
     views: MultiView,
     spec: FactorModel | None = None,
     *,
-    engine: Literal["vi", "spectral"] = "vi",
+    engine: Literal["vi", "spectral", "gibbs"] = "vi",
     seed: int | np.random.Generator = 0,
     n_draws: int = 500,
-    settings: Ascent | None = None,
+    settings: Ascent | Sampling | None = None,
     progress: bool = True,
 ) -> Posterior:
     """Fit a factor model.
@@ -56,15 +60,16 @@ def fit(
     engine
         `vi`: structured mean-field variational inference by coordinate ascent. `spectral`: singular value
         decompositions and conjugate regressions, in seconds at any width; every feature counts as gaussian, loadings
-        are dense, and the number of factors is found by permutation, up to `spec.n_factors`.
+        are dense, and the number of factors is found by permutation, up to `spec.n_factors`. `gibbs`: draws from the
+        exact posterior, in chains that start from vi.
     seed
         Seed of the start and of the draws: the same seed gives the same posterior on one machine.
     n_draws
-        Draws taken from the fitted posterior.
+        Draws taken from the fitted posterior (vi, spectral).
     settings
-        How long and how hard the engine works (vi).
+        How long and how hard the engine works: an `Ascent` (vi) or a `Sampling` (gibbs).
     progress
-        Show iterations and bound on a terminal or in Jupyter.
+        Show how far the engine is on a terminal or in Jupyter.
 
     Raises
     ------
@@ -85,12 +90,18 @@ def fit(
     start_rng, draw_rng = rng.spawn(2)
     if engine == "spectral":
         tree, seconds, converged = *_fit_spectral(views, spec, start_rng, draw_rng, n_draws, settings), True
+    elif engine == "gibbs":
+        sampling = settings if isinstance(settings, Sampling) else Sampling()
+        tree, seconds, converged = _fit_gibbs(
+            views, spec, start_rng, sampling, progress, str(provenance["fingerprint"])
+        )
     else:
         preprocessing = fit_preprocessing(views, {view: spec.scale_of(view) for view in views.names})
         layout = lay_out(views, preprocessing, find_known(views, preprocessing))
+        ascent = settings if isinstance(settings, Ascent) else Ascent()
         with _showing(progress) as tell:
             fitted, starts = ascend_best(
-                layout, spec, settings or Ascent(), start_rng, tell, fingerprint=str(provenance["fingerprint"])
+                layout, spec, ascent, start_rng, tell, fingerprint=str(provenance["fingerprint"])
             )
         tree = build_tree(fitted, starts, spec, views, preprocessing, n_draws, draw_rng)
         seconds, converged = fitted.seconds, fitted.converged
@@ -104,7 +115,7 @@ def _fit_spectral(
     rng: np.random.Generator,
     draw_rng: np.random.Generator,
     n_draws: int,
-    settings: Ascent | None,
+    settings: Ascent | Sampling | None,
 ) -> tuple[xr.DataTree, float]:
     ignored = {
         "settings": settings is not None,
@@ -124,19 +135,45 @@ def _fit_spectral(
     return build_spectral_tree(found, views, preprocessing, n_draws, draw_rng), found.seconds
 
 
-def _require_fit(views: MultiView, spec: FactorModel, engine: str, n_draws: int, settings: Ascent | None) -> None:
+def _fit_gibbs(
+    views: MultiView,
+    spec: FactorModel,
+    rng: np.random.Generator,
+    sampling: Sampling,
+    progress: bool,
+    fingerprint: str,
+) -> tuple[xr.DataTree, float, bool]:
+    from mofa_bayes.posterior.build_draws import build_draws_tree
+
+    preprocessing = fit_preprocessing(views, {view: spec.scale_of(view) for view in views.names})
+    layout = lay_out(views, preprocessing, find_known(views, preprocessing))
+    require_supported(layout, spec)
+    with _showing_draws(progress) as tell:
+        sampled = sample_gibbs(layout, spec, sampling, rng, tell, fingerprint=fingerprint)
+    draws = label_gibbs(sampled, views, spec)
+    tree: xr.DataTree = build_draws_tree(draws, views, spec, preprocessing)
+    return tree, sampled.seconds, sampled.completed
+
+
+def _require_fit(
+    views: MultiView, spec: FactorModel, engine: str, n_draws: int, settings: Ascent | Sampling | None
+) -> None:
     if not isinstance(views, MultiView):
         raise FitError(
             "views", got=type(views).__name__, expected="a MultiView", do="Build it with MultiView.from_frames(...)."
         )
     if not isinstance(spec, FactorModel):
         raise FitError("spec", got=type(spec).__name__, expected="a FactorModel", do="Write FactorModel(n_factors=10).")
-    if settings is not None and not isinstance(settings, Ascent):
-        raise FitError(
-            "settings", got=type(settings).__name__, expected="an Ascent", do="Write Ascent(max_iterations=500)."
-        )
     if engine not in _ENGINES:
         raise FitError("engine", got=repr(engine), expected=f"one of {', '.join(_ENGINES)}", do="Name one of these.")
+    wanted = _SETTINGS[engine]
+    if settings is not None and not isinstance(settings, wanted):
+        raise FitError(
+            f"settings of engine {engine!r}",
+            got=type(settings).__name__,
+            expected=f"{'an' if wanted is Ascent else 'a'} {wanted.__name__}",
+            do=f"Write {'Ascent(max_iterations=500)' if wanted is Ascent else 'Sampling(n_draws=500)'}.",
+        )
     if not isinstance(n_draws, int) or n_draws < 2:
         raise FitError("n_draws", got=repr(n_draws), expected="a whole number from 2 up", do="500 is usual.")
     unknown = [view for view in spec.views if view not in views.names]
@@ -201,6 +238,20 @@ def _showing(progress: bool) -> Iterator[Progress | None]:
     ) as bar:
         task = bar.add_task("fitting factors")
         yield lambda n, bound: bar.update(task, description=f"fitting factors: iteration {n}, bound {bound:,.1f}")
+
+
+@contextmanager
+def _showing_draws(progress: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """Give a function that shows how many sweeps are done, or None where nobody would see it."""
+    if not progress or not is_watched():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    with Bar(console=Console(stderr=True)) as bar:
+        task = bar.add_task("sampling factors", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _state_of(generator: np.random.Generator) -> str:

@@ -1,8 +1,8 @@
 """Geweke's joint distribution test (2004, JASA 99:799): the oracle for every conditional draw and every move.
 
-Draw a point from the prior and data given it; then alternate a sweep of the engine with new data given the point. If and
-only if the sweep leaves the posterior invariant, every function of point and data keeps the mean that it has under the
-prior. The prior is drawn here, in NumPy, from the model's definition; no code of the engine is used for it.
+Draw a point from the prior and data given it; then alternate a sweep of the engine with new data given the point. If
+and only if the sweep leaves the posterior invariant, every function of point and data keeps the mean that it has under
+the prior. The prior is drawn here, in NumPy, from the model's definition; no code of the engine is used for it.
 """
 
 from dataclasses import dataclass, replace
@@ -46,9 +46,9 @@ class Case:
         rng = np.random.default_rng(5)
         subjects = [f"p{n}" for n in range(self.n_subjects)]
         frames = {
-            view: pd.DataFrame(rng.standard_normal((self.n_subjects, width)), subjects, [f"{view}{d}" for d in range(width)])
-            for view, width in (("a", 4), ("b", 3))
-        }  # fmt: skip
+            view: pd.DataFrame(rng.standard_normal((self.n_subjects, n)), subjects, [f"{view}{d}" for d in range(n)])
+            for view, n in (("a", 4), ("b", 3))
+        }
         columns = frames["b"].columns[-2:]
         if self.likelihood in ("bernoulli", "poisson", "negative_binomial"):
             frames["b"][columns] = (frames["b"][columns] > 0).astype(float)
@@ -58,13 +58,15 @@ class Case:
             frames["b"] = frames["b"].drop(subjects[3]).mask(rng.random((self.n_subjects - 1, 3)) < self.missing / 2)
         known = {}
         if self.is_known:
-            known["groups"] = pd.Series(["x", "y"] * self.n_subjects, dtype=str).iloc[: self.n_subjects].set_axis(subjects)
+            known["groups"] = (
+                pd.Series(["x", "y"] * self.n_subjects, dtype=str).iloc[: self.n_subjects].set_axis(subjects)
+            )
             known["covariates"] = pd.DataFrame({"age": rng.standard_normal(self.n_subjects)}, subjects)
             if self.likelihood in ("poisson", "negative_binomial"):
                 known["exposures"] = {"b": pd.Series(rng.uniform(0.4, 2.5, self.n_subjects), subjects)}
         views = mb.MultiView.from_frames(frames, likelihoods={"b": dict.fromkeys(columns, self.likelihood)}, **known)
         spec = self.spec()
-        preprocessing = fit_preprocessing(views, {view: "none" for view in views.names})
+        preprocessing = fit_preprocessing(views, dict.fromkeys(views.names, "none"))
         layout = lay_out(views, preprocessing, find_known(views, preprocessing))
         seen = {view: views[view].to_pandas().notna() for view in views.names}
         masks = [
@@ -125,9 +127,17 @@ def draw_prior(problem, template, rng):
         for number, mine in zip(numbers, np.split(w, np.cumsum(widths)[:-1]), strict=True):
             known = spec.intercept_scale * rng.standard_normal((len(mine), layout.n_known))
             part = layout.parts[number]
-            tau = draw_gamma(spec.noise, rng, (n_groups, len(mine))) if part.family.has_noise else np.ones((n_groups, len(mine)))
-            nuisance = rng.exponential(10.0, len(mine)) if part.likelihood == "negative_binomial" else np.ones(len(mine))
-            parts[number] = replace(template.parts[number], terms=np.column_stack([mine, known]), tau=tau, nuisance=nuisance)
+            tau = (
+                draw_gamma(spec.noise, rng, (n_groups, len(mine)))
+                if part.family.has_noise
+                else np.ones((n_groups, len(mine)))
+            )
+            nuisance = (
+                rng.exponential(10.0, len(mine)) if part.likelihood == "negative_binomial" else np.ones(len(mine))
+            )
+            parts[number] = replace(
+                template.parts[number], terms=np.column_stack([mine, known]), tau=tau, nuisance=nuisance
+            )
     return replace(template, factors=factors, parts=tuple(parts), above=above, factor_precision=beta)
 
 
@@ -159,7 +169,9 @@ def draw_values(part, own, eta, block, cells, rng):
         case "poisson":
             return rng.poisson(exposure * np.logaddexp(0, eta))
         case "negative_binomial":
-            return rng.poisson(np.minimum(rng.gamma(own.nuisance, size=eta.shape) * exposure * np.exp(eta) / own.nuisance, 1e9))
+            return rng.poisson(
+                np.minimum(rng.gamma(own.nuisance, size=eta.shape) * exposure * np.exp(eta) / own.nuisance, 1e9)
+            )
     raise AssertionError
 
 
@@ -179,7 +191,7 @@ def summarise(problem, point):
         found |= {f"ww_{view}": squash(np.prod(w, axis=1)).mean(), f"w12_{view}": squash(w[0] * w[1]).mean()}
         found |= {f"zero_{view}": (w == 0).mean(), f"p_{view}": np.log(own.precision).mean()}
         found |= {f"{name}_{view}": np.log(values).mean() for name, values in own.record().items()}
-    for number, (part, own) in enumerate(zip(layout.parts, point.parts, strict=True)):
+    for number, own in enumerate(point.parts):
         known = own.terms[:, k:]
         found |= {f"mu_{number}": known.mean(), f"mu2_{number}": (known**2).mean()}
         found |= {f"tau_{number}": np.log(own.tau).mean(), f"r_{number}": np.log(own.nuisance).mean()}
@@ -192,7 +204,11 @@ def summarise(problem, point):
                 y_eta.append(squash(y * eta).mean())
                 y_square.append(squash(y**2).mean())
                 eta_square.append(squash(eta).mean())
-        found |= {f"yeta_{number}": np.mean(y_eta), f"y2_{number}": np.mean(y_square), f"eta_{number}": np.mean(eta_square)}
+        found |= {
+            f"yeta_{number}": np.mean(y_eta),
+            f"y2_{number}": np.mean(y_square),
+            f"eta_{number}": np.mean(eta_square),
+        }
     return found
 
 

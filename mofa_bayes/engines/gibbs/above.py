@@ -7,12 +7,11 @@ from typing import Protocol
 import numpy as np
 from scipy.special import logit
 
-from mofa_bayes.engines.vi.packed import Array
+from mofa_bayes.engines.gibbs.walk import HIGH_ALPHA, LOW_ALPHA
+from mofa_bayes.engines.vi.packed import Array, Index
 from mofa_bayes.spec import ARD, Gamma, Horseshoe, Laplace, Normal, Prior, SpikeSlab
 
 _NOTHING = np.empty(0)
-# Vague gamma priors put mass on numbers that double precision has no room for.
-SMALLEST, LARGEST = 1e-250, 1e250
 
 
 class Above(Protocol):
@@ -42,8 +41,8 @@ class Above(Protocol):
         """Draw it anew given the loadings (D, K)."""
         ...
 
-    def rescale(self, growth: Array) -> "Above":
-        """Multiply alpha_k by growth_k, where there is an alpha."""
+    def follow(self, alpha: Array) -> "Above":
+        """Take another alpha (K,), where there is one."""
         ...
 
     def record(self) -> Mapping[str, Array]:
@@ -70,11 +69,13 @@ class ArdAbove:
 
     def redraw(self, loadings: Array, rng: np.random.Generator) -> "ArdAbove":
         """See `Above`: alpha ~ Gamma(a + D / 2, b + sum w^2 / 2)."""
-        return replace(self, alpha=draw_precisions(self.hyperprior, len(loadings), np.square(loadings).sum(axis=0), rng))
+        return replace(
+            self, alpha=draw_precisions(self.hyperprior, len(loadings), np.square(loadings).sum(axis=0), rng)
+        )
 
-    def rescale(self, growth: Array) -> "ArdAbove":
+    def follow(self, alpha: Array) -> "ArdAbove":
         """See `Above`."""
-        return replace(self, alpha=_clip(self.alpha * growth))
+        return replace(self, alpha=alpha)
 
     def record(self) -> Mapping[str, Array]:
         """See `Above`."""
@@ -110,11 +111,11 @@ class SpikeSlabAbove:
         count = np.count_nonzero(loadings, axis=0)
         alpha = draw_precisions(self.hyperprior, count, np.square(loadings).sum(axis=0), rng)
         theta = rng.beta(self.prior.inclusion_a + count, self.prior.inclusion_b + len(loadings) - count)
-        return replace(self, alpha=alpha, theta=np.clip(theta, SMALLEST, 1 - 1e-16))
+        return replace(self, alpha=alpha, theta=np.clip(theta, LOW_ALPHA, 1 - 1e-16))
 
-    def rescale(self, growth: Array) -> "SpikeSlabAbove":
+    def follow(self, alpha: Array) -> "SpikeSlabAbove":
         """See `Above`."""
-        return replace(self, alpha=_clip(self.alpha * growth))
+        return replace(self, alpha=alpha)
 
     def record(self) -> Mapping[str, Array]:
         """See `Above`."""
@@ -152,7 +153,7 @@ class NormalAbove:
         """See `Above`."""
         return self
 
-    def rescale(self, growth: Array) -> "NormalAbove":  # noqa: ARG002
+    def follow(self, alpha: Array) -> "NormalAbove":  # noqa: ARG002
         """See `Above`."""
         return self
 
@@ -195,7 +196,7 @@ class LaplaceAbove:
         mean = np.minimum(rate / np.maximum(size, 1e-200), 1e15)
         return replace(self, rate=rate, precision=np.clip(rng.wald(mean, rate**2), 1e-50, 1e50))
 
-    def rescale(self, growth: Array) -> "LaplaceAbove":  # noqa: ARG002
+    def follow(self, alpha: Array) -> "LaplaceAbove":  # noqa: ARG002
         """See `Above`."""
         return self
 
@@ -233,9 +234,9 @@ class HorseshoeAbove:
         alpha = draw_precisions(self.hyperprior, len(loadings), (square * local).sum(axis=0), rng)
         return replace(self, alpha=alpha, local=local)
 
-    def rescale(self, growth: Array) -> "HorseshoeAbove":
+    def follow(self, alpha: Array) -> "HorseshoeAbove":
         """See `Above`."""
-        return replace(self, alpha=_clip(self.alpha * growth))
+        return replace(self, alpha=alpha)
 
     def record(self) -> Mapping[str, Array]:
         """See `Above`."""
@@ -258,13 +259,11 @@ def first_above(prior: Prior, n_features: int, n_factors: int) -> Above:
             return HorseshoeAbove(prior.precision, ones, table)
 
 
-def draw_precisions(prior: Gamma, count: Array | int, square: Array, rng: np.random.Generator) -> Array:
-    """Draw precisions of normal numbers: Gamma(shape + count / 2, rate + square / 2), within what can be computed with."""
+def draw_precisions(prior: Gamma, count: Array | Index | int, square: Array, rng: np.random.Generator) -> Array:
+    """Draw precisions of normal numbers, Gamma(shape + count / 2, rate + square / 2), clipped."""
     shape = np.broadcast_to(prior.shape + np.asarray(count) / 2, square.shape)
     return _clip(rng.gamma(shape) / (prior.rate + square / 2))
 
 
 def _clip(values: Array) -> Array:
-    return np.clip(values, SMALLEST, LARGEST)
-
-
+    return np.clip(values, LOW_ALPHA, HIGH_ALPHA)

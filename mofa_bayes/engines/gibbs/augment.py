@@ -34,7 +34,7 @@ def augment_student_t(values: Values, eta: Array, tau: Array, nuisance: Array, r
 
 
 def augment_bernoulli(values: Values, eta: Array, tau: Array, nuisance: Array, rng: np.random.Generator) -> Local:  # noqa: ARG001
-    """omega ~ PG(1, eta), kappa = y - 1/2 (Polson, Scott and Windle 2013, JASA 108:1339)."""
+    """Draw omega ~ PG(1, eta); kappa = y - 1/2 (Polson, Scott and Windle 2013, JASA 108:1339)."""
     omega = np.empty_like(eta)
     fill_polya_gamma(np.ones((1, 1)), eta, values.observed, rng, omega)
     return _local(values.observed * (values.y - 0.5), omega)
@@ -47,7 +47,7 @@ def augment_negative_binomial(
     nuisance: Array,
     rng: np.random.Generator,
 ) -> Local:
-    """omega ~ PG(y + r, psi) with psi = eta + log exposure - log r, kappa = (y - r) / 2 - omega (psi - eta) (ibid.)."""
+    """Draw omega ~ PG(y + r, psi), psi = eta + log exposure - log r; kappa = (y - r) / 2 - omega (psi - eta)."""
     offset = values.log_exposure[:, None] - np.log(nuisance)
     omega = np.empty_like(eta)
     fill_polya_gamma(values.y + nuisance, eta + offset, values.observed, rng, omega)
@@ -55,11 +55,11 @@ def augment_negative_binomial(
 
 
 def augment_poisson(values: Values, eta: Array, tau: Array, nuisance: Array, rng: np.random.Generator) -> Local:  # noqa: ARG001
-    """y ~ Poisson(exposure softplus(eta)), by Polya-Gamma variables too: one for the exposure, one for each event.
+    """Augment y ~ Poisson(exposure softplus(eta)) by Polya-Gamma variables: one for the exposure, one for each event.
 
     p(y | eta) is proportional to (1 + e^eta)^-exposure softplus(eta)^y. The first is e^(-exposure eta / 2) times a
-    mixture of e^(-omega eta^2 / 2) over omega ~ PG(exposure, 0). For the second, softplus(eta) is the integral over t in
-    (0, 1) of e^eta / (1 + t e^eta): each event has a t of its own, given which its share is logistic in
+    mixture of e^(-omega eta^2 / 2) over omega ~ PG(exposure, 0). For the second, softplus(eta) is the integral over t
+    in (0, 1) of e^eta / (1 + t e^eta): each event has a t of its own, given which its share is logistic in
     psi = eta + log t, hence e^(psi / 2) times a mixture of e^(-omega psi^2 / 2) over omega ~ PG(1, 0). Given eta,
     log(1 + t e^eta) is uniform up to softplus(eta), omega ~ PG(exposure, eta) for the exposure and PG(1, psi) for each
     event. Exact, in time proportional to the counts; it moves slowly where these are in the tens.

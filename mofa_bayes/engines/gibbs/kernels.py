@@ -12,7 +12,7 @@ from mofa_bayes.engines.vi.packed import Array
 
 
 @compiled
-def _factorise(a: Array) -> None:  # pragma: no cover
+def factorise(a: Array) -> None:  # pragma: no cover
     """Replace the lower triangle of a symmetric positive matrix by its Cholesky factor."""
     size = a.shape[0]
     for j in range(size):
@@ -29,7 +29,7 @@ def _factorise(a: Array) -> None:  # pragma: no cover
 
 
 @compiled
-def _draw_from(root: Array, x: Array, rng: np.random.Generator) -> None:  # pragma: no cover
+def draw_from(root: Array, x: Array, rng: np.random.Generator) -> None:  # pragma: no cover
     """Replace x = h by a draw of N(A^-1 h, A^-1), given the Cholesky factor of A."""
     size = root.shape[0]
     for i in range(size):
@@ -73,8 +73,8 @@ def draw_gaussians(
                 p += 1
             a[i, i] += prior[own, i]
             out[d, i] = linear[d, i]
-        _factorise(a)
-        _draw_from(a, out[d], rng)
+        factorise(a)
+        draw_from(a, out[d], rng)
 
 
 @compiled
@@ -179,137 +179,10 @@ def redraw_active(
                 a[i, j] = precision[source, start + active[j]]
             a[i, i] += prior[own, k]
             x[i] = linear[d, k]
-        _factorise(a[:count, :count])
-        _draw_from(a[:count, :count], x[:count], rng)
+        factorise(a[:count, :count])
+        draw_from(a[:count, :count], x[:count], rng)
         for i in range(count):
             terms[d, active[i]] = x[i]
-
-
-@compiled
-def draw_log_scales(power: Array, grow: Array, shrink: Array, rng: np.random.Generator) -> Array:  # pragma: no cover
-    """Draw t_k of log density power t - (grow e^t + shrink e^-t) / 2: logs of generalised inverse Gaussians.
-
-    The density is log-concave in t, so a flat top and two exponential tails that touch it about one unit below its mode
-    are above it everywhere: exact rejection (Devroye 2014, Stat Comput 24:239).
-    """
-    out = np.empty(power.shape[0])
-    for k in range(power.shape[0]):
-        up, down = 0.5 * grow[k], 0.5 * shrink[k]
-        spread = math.sqrt(power[k] * power[k] + 4.0 * up * down)
-        if power[k] >= 0.0:
-            mode = math.log(power[k] + spread) - math.log(2.0 * up)
-        else:
-            mode = math.log(2.0 * down) - math.log(spread - power[k])
-        up, down = up * math.exp(mode), down * math.exp(-mode)
-        sides = np.empty(2)
-        heights = np.empty(2)
-        slopes = np.empty(2)
-        for side in range(2):
-            sign = 1.0 if side == 0 else -1.0
-            step, low, high = math.sqrt(2.0 / spread), 0.0, np.inf
-            while True:
-                x = sign * step
-                drop = up * math.expm1(x) + down * math.expm1(-x) - power[k] * x
-                if drop > 2.0:
-                    high = step
-                elif drop < 0.5:
-                    low = step
-                else:
-                    break
-                step = 2.0 * step if high == np.inf else 0.5 * (low + high)
-            sides[side] = step
-            heights[side] = drop
-            slopes[side] = sign * (up * math.exp(x) - down * math.exp(-x) - power[k])
-        right = sides[0] - heights[0] / slopes[0]
-        left = sides[1] - heights[1] / slopes[1]
-        total = right + left + 1.0 / slopes[0] + 1.0 / slopes[1]
-        while True:
-            u = rng.random() * total
-            excess = 0.0
-            if u < right + left:
-                x = u - left
-            else:
-                excess = rng.standard_exponential()
-                if u < right + left + 1.0 / slopes[0]:
-                    x = right + excess / slopes[0]
-                else:
-                    x = -left - excess / slopes[1]
-            drop = up * math.expm1(x) + down * math.expm1(-x) - power[k] * x
-            if rng.standard_exponential() >= drop - excess:
-                break
-        out[k] = mode + x
-    return out
-
-
-@compiled
-def shear(
-    factor_grams: Array,
-    factor_precision: Array,
-    loading_grams: Array,
-    loading_precision: Array,
-    known_precision: float,
-    may_mix: bool,
-    rng: np.random.Generator,
-    turn: Array,
-    back: Array,
-) -> None:  # pragma: no cover
-    """Draw, for each factor k in turn, z_k -> z_k + sum_o b_o x_o and w_o -> w_o - b_o w_k, which leave Z~ W~' alone.
-
-    o are the known terms and, where priors admit it, the other factors; with prior precisions beta of z and alpha of w
-    b is Gaussian of precision sum_g beta_gk G_g,oo + diag(sum_v alpha_vo S_v,kk) and linear term
-    -sum_g beta_gk G_g,ok + sum_v alpha_vo S_v,ok. The map has Jacobian 1.
-
-    Parameters
-    ----------
-    factor_grams, loading_grams
-        Z~'Z~ per group (G, J, J) and W~'W~ per view (V, J, J); updated.
-    factor_precision, loading_precision
-        beta (G, K) and alpha (V, K); the latter is read where `may_mix`.
-    turn, back
-        Filled: Z~ -> Z~ turn, W~ -> W~ back, both (J, J).
-    """
-    n_groups, n_factors = factor_precision.shape
-    n_views, size = loading_grams.shape[0], loading_grams.shape[1]
-    turn[:] = np.eye(size)
-    back[:] = np.eye(size)
-    others = np.empty(size, dtype=np.int64)
-    for k in range(n_factors):
-        count = 0
-        for o in range(size):
-            if o != k and (o >= n_factors or may_mix):
-                others[count] = o
-                count += 1
-        if count == 0:
-            continue
-        a = np.zeros((count, count))
-        b = np.zeros(count)
-        for i in range(count):
-            o = others[i]
-            for g in range(n_groups):
-                beta = factor_precision[g, k]
-                for j in range(i + 1):
-                    a[i, j] += beta * factor_grams[g, o, others[j]]
-                b[i] -= beta * factor_grams[g, o, k]
-            for v in range(n_views):
-                alpha = loading_precision[v, o] if o < n_factors else known_precision
-                a[i, i] += alpha * loading_grams[v, k, k]
-                b[i] += alpha * loading_grams[v, o, k]
-        _factorise(a)
-        _draw_from(a, b, rng)
-        for i in range(count):
-            o = others[i]
-            turn[:, k] += b[i] * turn[:, o]
-            back[:, o] -= b[i] * back[:, k]
-        for g in range(n_groups):
-            for i in range(count):
-                factor_grams[g, :, k] += b[i] * factor_grams[g, :, others[i]]
-            for i in range(count):
-                factor_grams[g, k, :] += b[i] * factor_grams[g, others[i], :]
-        for v in range(n_views):
-            for i in range(count):
-                loading_grams[v, :, others[i]] -= b[i] * loading_grams[v, :, k]
-            for i in range(count):
-                loading_grams[v, others[i], :] -= b[i] * loading_grams[v, k, :]
 
 
 @compiled

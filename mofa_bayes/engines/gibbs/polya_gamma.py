@@ -30,12 +30,13 @@ def _truncated_inverse_gaussian(z: float, rng: np.random.Generator) -> float:  #
             first = rng.standard_exponential()
             while first * first > 2.0 * rng.standard_exponential() / _SPLIT:
                 first = rng.standard_exponential()
-            x = _SPLIT / (1.0 + _SPLIT * first) ** 2
-            if rng.random() <= math.exp(-0.5 * z * z * x):
-                return x
+            below: float = _SPLIT / (1.0 + _SPLIT * first) ** 2
+            if rng.random() <= math.exp(-0.5 * z * z * below):
+                return below
     mean = 1.0 / z
     while True:
-        y = mean * rng.standard_normal() ** 2
+        normal = rng.standard_normal()
+        y = mean * normal * normal
         # The smaller root, written so that it does not cancel.
         x = mean * 2.0 / (2.0 + y + math.sqrt(y * (4.0 + y)))
         if rng.random() > mean / (mean + x):
@@ -101,14 +102,16 @@ def _draw_series(b: float, c: float, rng: np.random.Generator) -> float:  # prag
     first -= n_terms / (12.0 * end * end)
     second -= n_terms / (6.0 * end**3)
     total += rng.standard_gamma(b * first * first / second) * second / first
-    return total / (2.0 * math.pi * math.pi)
+    series: float = total / (2.0 * math.pi * math.pi)
+    return series
 
 
 @compiled
 def draw_polya_gamma(b: float, c: float, rng: np.random.Generator) -> float:  # pragma: no cover
     """Draw PG(b, c) for any b > 0."""
     if b > _MAX_WHOLE:
-        return _draw_series(b, c, rng)
+        alone: float = _draw_series(b, c, rng)
+        return alone
     total = 0.0
     whole = int(b)
     for _ in range(whole):
@@ -119,7 +122,9 @@ def draw_polya_gamma(b: float, c: float, rng: np.random.Generator) -> float:  # 
 
 
 @compiled
-def fill_polya_gamma(b: Array, c: Array, observed: Array, rng: np.random.Generator, out: Array) -> None:  # pragma: no cover
+def fill_polya_gamma(
+    b: Array, c: Array, observed: Array, rng: np.random.Generator, out: Array
+) -> None:  # pragma: no cover
     """Fill `out` (n, D) with PG(b, c), 0 where nothing was observed; b is (n, D), (n, 1) or (1, 1)."""
     for n in range(c.shape[0]):
         for d in range(c.shape[1]):

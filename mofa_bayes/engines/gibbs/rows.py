@@ -63,7 +63,8 @@ def sums_by_group(problem: Problem, number: int, sums: Sums) -> PartSums:
     some = next(one for one in own if one is not None)
     nothing = PartSums(np.zeros_like(some.cross), np.zeros_like(some.grams), np.zeros_like(some.squares), 0.0)
     filled = [one or nothing for one in own]
-    return PartSums(*(np.stack([getattr(one, name) for one in filled]) for name in ("cross", "grams", "squares")), 0.0)
+    cross, grams, squares = (np.stack([getattr(one, name) for one in filled]) for name in ("cross", "grams", "squares"))
+    return PartSums(cross, grams, squares, 0.0)
 
 
 def _terms(block: Block, point: Point) -> Array:
@@ -71,7 +72,7 @@ def _terms(block: Block, point: Point) -> Array:
 
 
 def _as_known(part: Part, own: PartPoint) -> PartGlobals:
-    """Loadings as rows need to know them; pairs only of columns that not all rows share."""
+    """Reduce loadings to what rows need to know; pairs only of columns that not all rows share."""
     if part.likelihood == "gaussian":
         pairs = second_moments(own.terms[part.scattered], _CERTAIN)
         total = np.stack([pack((own.terms * tau[:, None]).T @ own.terms) for tau in own.tau])

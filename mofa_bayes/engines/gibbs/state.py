@@ -4,17 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mofa_bayes.engines.gibbs.above import Above, first_above
 from mofa_bayes.engines.vi.layout import Layout, Part
 from mofa_bayes.engines.vi.packed import Array, Index
 from mofa_bayes.spec import ARDFactors, FactorModel, Gamma
-
-
-# Where both alpha and beta are vague nothing fixes the scale of a factor, and over the decades that such priors span
-# double precision loses all digits: the prior of beta is cut off here.
-_BOUNDS = (1e-8, 1e8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +55,7 @@ class Point:
         return int(self.factors.shape[1])
 
     def loadings(self, layout: Layout, view: str) -> Array:
-        """Loadings of all parts of a view, one after the other (D, K)."""
+        """Join the loadings of all parts of a view, one after the other (D, K)."""
         own = [point.terms for part, point in zip(layout.parts, self.parts, strict=True) if part.view == view]
         return np.concatenate(own)[:, : self.n_factors]
 
@@ -123,12 +117,6 @@ def pose(layout: Layout, spec: FactorModel) -> Problem:
         rows_of[block.group] += block.n_rows
     view_of = {view: tuple(i for i, part in enumerate(layout.parts) if part.view == view) for view in layout.views}
     return Problem(layout, spec, rows_of, view_of)
-
-
-def is_bounded(factor_precision: Array) -> NDArray[np.bool_]:
-    """Say where the prior of beta is not 0."""
-    inside: NDArray[np.bool_] = (factor_precision >= _BOUNDS[0]) & (factor_precision <= _BOUNDS[1])
-    return inside
 
 
 def first_point(layout: Layout, spec: FactorModel) -> Point:

@@ -4,12 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from mofa_bayes.engines.gibbs.above import Above, draw_precisions
+from mofa_bayes.engines.gibbs.above import Above
 from mofa_bayes.engines.gibbs.loadings import draw_loadings
 from mofa_bayes.engines.gibbs.moves import move
 from mofa_bayes.engines.gibbs.rows import draw_nuisance, draw_rows, sums_by_group
-from mofa_bayes.engines.gibbs.state import Point, Problem, is_bounded
-from mofa_bayes.engines.vi.packed import Array
+from mofa_bayes.engines.gibbs.state import Point, Problem
 from mofa_bayes.engines.vi.rows import Sums
 
 
@@ -17,13 +16,12 @@ def sweep(problem: Problem, point: Point, rng: np.random.Generator) -> Point:
     """Draw the next point of a chain.
 
     In this order, which never conditions on a latent variable that is out of date: dispersions given eta; latent
-    variables of the likelihoods given eta; factors; loadings and noise; what stands above loadings and factors; moves
-    that leave eta alone.
+    variables of the likelihoods given eta; factors; loadings and noise; what stands above loadings; moves that leave
+    eta alone, and with them what stands above factors.
     """
     point = replace(point, parts=draw_nuisance(problem, point, rng))
     factors, sums = draw_rows(problem, point, rng)
     point = _draw_loadings(problem, replace(point, factors=factors), sums, rng)
-    point = replace(point, factor_precision=_draw_factor_precision(problem, point, rng))
     return move(problem, point, rng)
 
 
@@ -39,14 +37,3 @@ def _draw_loadings(problem: Problem, point: Point, sums: Sums, rng: np.random.Ge
             start = stop
         above[view] = own.redraw(replace(point, parts=tuple(parts)).loadings(problem.layout, view), rng)
     return replace(point, parts=tuple(parts), above=above)
-
-
-def _draw_factor_precision(problem: Problem, point: Point, rng: np.random.Generator) -> Array:
-    prior = problem.factor_hyperprior
-    if prior is None:
-        return point.factor_precision
-    square = np.zeros_like(point.factor_precision)
-    for block in problem.layout.blocks:
-        square[block.group] += np.square(point.factors[block.rows]).sum(axis=0)
-    drawn = draw_precisions(prior, problem.rows_of[:, None], square, rng)
-    return np.where(is_bounded(drawn), drawn, point.factor_precision)
