@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 
 import mofa_bayes as mb
 from mofa_bayes.data.preprocess import fit_preprocessing
@@ -41,8 +42,8 @@ class Case:
             scale="none", views=views,
         )  # fmt: skip
 
-    def problem(self):
-        """Lay out placeholder data; return the problem and the mask of observed entries by block and part."""
+    def views(self):
+        """Placeholder data of the right shape, likelihood and missing entries."""
         rng = np.random.default_rng(5)
         subjects = [f"p{n}" for n in range(self.n_subjects)]
         frames = {
@@ -64,8 +65,11 @@ class Case:
             known["covariates"] = pd.DataFrame({"age": rng.standard_normal(self.n_subjects)}, subjects)
             if self.likelihood in ("poisson", "negative_binomial"):
                 known["exposures"] = {"b": pd.Series(rng.uniform(0.4, 2.5, self.n_subjects), subjects)}
-        views = mb.MultiView.from_frames(frames, likelihoods={"b": dict.fromkeys(columns, self.likelihood)}, **known)
-        spec = self.spec()
+        return mb.MultiView.from_frames(frames, likelihoods={"b": dict.fromkeys(columns, self.likelihood)}, **known)
+
+    def problem(self):
+        """Lay out the views; return the problem and the mask of observed entries by block and part."""
+        views, spec = self.views(), self.spec()
         preprocessing = fit_preprocessing(views, dict.fromkeys(views.names, "none"))
         layout = lay_out(views, preprocessing, find_known(views, preprocessing))
         seen = {view: views[view].to_pandas().notna() for view in views.names}
@@ -165,7 +169,7 @@ def draw_values(part, own, eta, block, cells, rng):
         case "student_t":
             return eta + sd * rng.standard_t(4, eta.shape)
         case "bernoulli":
-            return rng.random(eta.shape) < 1 / (1 + np.exp(-eta))
+            return rng.random(eta.shape) < expit(eta)
         case "poisson":
             return rng.poisson(exposure * np.logaddexp(0, eta))
         case "negative_binomial":

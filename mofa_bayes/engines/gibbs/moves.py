@@ -18,9 +18,10 @@ from mofa_bayes.engines.gibbs.walk import walk
 from mofa_bayes.engines.vi.packed import Array
 from mofa_bayes.spec import Gamma
 
-# Rounds of moves per sweep. With factors mixed, the worst entry of W W' has .08, .25 and .49 effective draws per draw
-# after 1, 3 and 8 of them (200 subjects, 3 x 100 dense features, five factors); otherwise the moves are independent.
-_ROUNDS_MIXING, _ROUNDS = 8, 1
+# Rounds of moves per sweep where factors are mixed, for as many features as subjects; more features make each round's
+# steps smaller. With 200 subjects, five factors and 3 x 100 dense features the worst entry of W W' had .08, .25 and .49
+# effective draws per draw after 1, 3 and 8 rounds. Under other priors a second round brings nothing.
+_ROUNDS, _MOST_ROUNDS = 5, 40
 
 
 def move(problem: Problem, point: Point, rng: np.random.Generator) -> Point:
@@ -37,7 +38,7 @@ def move(problem: Problem, point: Point, rng: np.random.Generator) -> Point:
     size = n_factors + problem.n_known
     turn, back = np.empty((size, size)), np.empty((size, size))
     walk(
-        _ROUNDS_MIXING if mixes else _ROUNDS,
+        _count_rounds(problem) if mixes else 1,
         _factor_grams(problem, point),
         beta,
         np.stack([sum(_gram(point.parts[i].terms) for i in own) for own in problem.view_of.values()]),
@@ -67,6 +68,11 @@ def may_mix(problem: Problem, above: Mapping[str, Above]) -> bool:
         len(own.log_odds) or len(own.precision) > 1 or problem.spec.loadings_of(view).positive
         for view, own in above.items()
     )
+
+
+def _count_rounds(problem: Problem) -> int:
+    n_features = sum(part.n_features for part in problem.layout.parts)
+    return min(max(-(-_ROUNDS * n_features // len(problem.layout.subjects)), _ROUNDS), _MOST_ROUNDS)
 
 
 def _scale_of(above: Above, n_factors: int) -> Array:

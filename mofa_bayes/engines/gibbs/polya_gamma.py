@@ -50,7 +50,8 @@ def _coefficient(n: int, x: float) -> float:  # pragma: no cover
     half = n + 0.5
     if x > _SPLIT:
         return math.pi * half * math.exp(-0.5 * half * half * math.pi * math.pi * x)
-    return math.pi * half * (2.0 / (math.pi * x)) ** 1.5 * math.exp(-2.0 * half * half / x)
+    ratio = 2.0 / (math.pi * x)
+    return math.pi * half * ratio * math.sqrt(ratio) * math.exp(-2.0 * half * half / x)
 
 
 @compiled
