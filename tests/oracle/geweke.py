@@ -174,7 +174,10 @@ def draw_values(part, own, eta, block, cells, rng):
             return rng.poisson(exposure * np.logaddexp(0, eta))
         case "negative_binomial":
             return rng.poisson(
-                np.minimum(rng.gamma(own.nuisance, size=eta.shape) * exposure * np.exp(eta) / own.nuisance, 1e9)
+                np.minimum(
+                    rng.gamma(own.nuisance, size=eta.shape) * exposure * np.exp(np.minimum(eta, 30.0)) / own.nuisance,
+                    1e9,
+                )
             )
     raise AssertionError
 
