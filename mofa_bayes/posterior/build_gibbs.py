@@ -69,7 +69,8 @@ def _stack(sampled: Sampled, name: str) -> np.ndarray:
 def _allocate(shape: tuple[int, ...], like: np.ndarray) -> np.ndarray:
     """Make an array of float32 where `like` is: in memory, or in a file that vanishes with it."""
     if isinstance(like, np.memmap):
-        return np.memmap(tempfile.TemporaryFile(), dtype=np.float32, mode="w+", shape=shape)
+        with tempfile.TemporaryFile() as file:
+            return np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
     return np.empty(shape, dtype=np.float32)
 
 

@@ -84,7 +84,7 @@ def test_same_seed_gives_the_same_draws_and_another_others(views):
     assert (first["factors"] != other["factors"]).any()
 
 
-def test_processes_change_nothing(views, tmp_path):
+def test_processes_change_nothing(views):
     assert_same(sample(views), sample(views, n_jobs=2))
 
 
@@ -97,11 +97,11 @@ PRIORS = {
 }
 
 
-@pytest.mark.parametrize("stop", [1, 7, 14])
-@pytest.mark.parametrize("prior", PRIORS.values(), ids=PRIORS)
-def test_resumed_chain_is_identical(views, prior, stop, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("name", "stop"), list(zip(PRIORS, [1, 7, 13, 14, 20], strict=True)))
+def test_resumed_chain_is_identical(views, plain, name, stop, tmp_path, monkeypatch):
     """Killed after any sweep, in any chain: the state written last leads to the same draws, bit for bit."""
-    spec = mb.FactorModel(n_factors=2, loadings=prior, factors=mb.ARDFactors())
+    spec = mb.FactorModel(n_factors=2, loadings=PRIORS[name], factors=mb.ARDFactors())
+    views = views if name == "spike_slab" else plain
     whole = sample(views, spec, thin=2, n_draws=4)
     write, written = Checkpoint.write, 0
 
@@ -131,19 +131,19 @@ def test_checkpoint_of_another_fit_is_refused(views, tmp_path):
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_interrupt_keeps_what_was_drawn_and_resume_goes_on(plain, n_jobs, tmp_path):
-    more = {"n_draws": 3000, "n_jobs": n_jobs, "n_tune": 1}
+    more = {"n_draws": 400, "n_jobs": n_jobs, "n_tune": 1}
     layout, settings = arrange(plain, SPEC), mb.Sampling(**SHORT | more | {"checkpoint": tmp_path / "state.npz"})
     sent = []
 
     def interrupt(done, total):
-        if done > (3050 if n_jobs == 1 else 200) and not sent:
+        if done > (450 if n_jobs == 1 else 40) and not sent:
             sent.append(done)
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.warns(ConvergenceWarning, match="gibbs stopped after"):
         some = sample_gibbs(layout, SPEC, settings, np.random.default_rng(0), interrupt, fingerprint="this one")
     n_kept = len(some.chains[0]["factors"])
-    assert 0 < n_kept < 3000
+    assert 0 < n_kept < 400
     assert not some.completed
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     again = sample_gibbs(layout, SPEC, settings, np.random.default_rng(0), fingerprint="this one")
