@@ -3,6 +3,8 @@
 import os
 import signal
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,7 @@ import pytest
 import mofa_bayes as mb
 from mofa_bayes.data.preprocess import fit_preprocessing
 from mofa_bayes.data.simulate import Design
+from mofa_bayes.engines.gibbs import running
 from mofa_bayes.engines.gibbs.sample import sample_gibbs
 from mofa_bayes.engines.vi.checkpoint import Checkpoint
 from mofa_bayes.engines.vi.known import find_known
@@ -136,7 +139,7 @@ def test_interrupt_keeps_what_was_drawn_and_resume_goes_on(plain, n_jobs, tmp_pa
     sent = []
 
     def interrupt(done, total):
-        if done > (450 if n_jobs == 1 else 40) and not sent:
+        if done > (250 if n_jobs == 1 else 40) and not sent:
             sent.append(done)
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -161,10 +164,60 @@ def test_interrupt_before_any_draw_is_an_interrupt(plain):
         sample_gibbs(layout, SPEC, mb.Sampling(**SHORT), np.random.default_rng(0), interrupt)
 
 
+def test_interrupt_in_the_second_chain_keeps_the_first(plain):
+    def interrupt(done, total):
+        if done == 19:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.warns(ConvergenceWarning, match="1 of 2 chains"):
+        some = sample_gibbs(arrange(plain, SPEC), SPEC, mb.Sampling(**SHORT), np.random.default_rng(0), interrupt)
+    assert len(some.chains) == 1
+    np.testing.assert_array_equal(some.chains[0]["factors"], sample(plain).chains[0]["factors"])
+
+
+class Threads(ThreadPoolExecutor):
+    """Stands for processes where their code is to be seen by the coverage report."""
+
+    def __init__(self, n_jobs, mp_context, initializer):
+        super().__init__(n_jobs)
+
+
+def test_chains_apart_report_and_are_told_to_stop(plain, monkeypatch, tmp_path):
+    monkeypatch.setattr(running, "ProcessPoolExecutor", Threads)
+    monkeypatch.setattr(running, "_POLL_SECONDS", 0.02)
+    settings, told = mb.Sampling(**SHORT | {"n_jobs": 2, "n_draws": 100_000, "folder": tmp_path}), []
+    with pytest.warns(ConvergenceWarning):
+        some = sample_gibbs(
+            arrange(plain, SPEC), SPEC, settings, np.random.default_rng(0), lambda *at: told.append(at) or at[0] > 60
+        )
+    assert len(told) > 1
+    assert 0 < len(some.chains[0]["factors"]) < 100_000
+    assert {path.name for path in tmp_path.iterdir()} == {"chain0", "chain1"}
+
+
+def test_a_process_that_dies_is_said(plain, monkeypatch):
+    class Broken(Threads):
+        def submit(self, function, job, *more):
+            return super().submit(self.die)
+
+        @staticmethod
+        def die():
+            raise BrokenProcessPool
+
+    monkeypatch.setattr(running, "ProcessPoolExecutor", Broken)
+    with pytest.raises(FitError, match="__main__"):
+        sample(plain, n_jobs=2)
+
+
+def test_a_thread_that_is_not_the_main_one_can_sample(plain):
+    with ThreadPoolExecutor(1) as pool:
+        assert_same(pool.submit(sample, plain).result(), sample(plain))
+
+
 def test_time_is_kept(plain):
     with pytest.warns(ConvergenceWarning):
         some = sample(plain, n_draws=100_000, max_seconds=0.6)
-    assert 2 < len(some.chains[1]["factors"]) < 100_000
+    assert 2 < len(some.chains[0]["factors"]) < 100_000
     assert some.seconds < 30
     with pytest.raises(FitError, match="max_seconds"):
         sample(plain, n_tune=100_000, max_seconds=0.1)
@@ -178,7 +231,7 @@ def test_progress_counts_sweeps_and_can_end_the_chains(plain):
             layout, SPEC, mb.Sampling(**SHORT), np.random.default_rng(0), lambda *at: told.append(at) or at[0] >= 26
         )
     assert told[-1] == (26, 36)
-    assert len(some.chains[0]["factors"]) == 2
+    assert [len(chain["factors"]) for chain in some.chains] == [12]  # more than two draws of both chains
 
 
 def test_draws_beyond_memory_stay_on_disk_and_are_the_same(views, tmp_path):

@@ -2,6 +2,6 @@
 
 Read in this order: `state` (one point of a chain), `augment` and `polya_gamma` (every likelihood as a Gaussian one, by
 latent variables), `rows` (factors given loadings), `loadings` and `above` (loadings given factors, and what stands
-above them), `dispersion` (negative binomial), `moves` (along the likelihood's own invariance), `sweep` (one of each),
-`start` (from vi), `draws` (where draws are kept), `chain` and `sample` (the loops).
+above them), `moves` and `walk` (along the likelihood's own invariance), `sweep` (one of each), `start` (from vi),
+`draws` (where draws are kept), `chain`, `running` and `sample` (the loops).
 """
