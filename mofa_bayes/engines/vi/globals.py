@@ -179,6 +179,9 @@ def _n_features(layout: Layout, view: str) -> int:
 def _by_group(layout: Layout, number: int, sums: Sums) -> PartSums:
     """Stack a part's sums over groups: cross (G, D, J), grams (G, n_gram, P), squares (G, D) or (G, 0)."""
     own = [sums.parts.get((number, group)) for group in range(len(layout.groups))]
+    if len(own) == 1 and own[0] is not None:
+        only = own[0]  # as it is: stacking would copy the largest table of all
+        return PartSums(only.cross[None], only.grams[None], only.squares[None], only.constant)
     some = next(one for one in own if one is not None)
     nothing = PartSums(np.zeros_like(some.cross), np.zeros_like(some.grams), np.zeros_like(some.squares), 0.0)
     filled = [one or nothing for one in own]

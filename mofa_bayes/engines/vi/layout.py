@@ -241,7 +241,7 @@ class _Table:
 
 
 def _read(views: MultiView, preprocessing: Preprocessing, view: str, rows: Index, columns: Index, group: str) -> _Table:
-    """Read some rows of one group and some columns: as a view where nothing has to be moved or filled, else as a copy.
+    """Read some rows of one group and some columns: as a view where nothing has to be moved, else as a copy.
 
     A large view in the order of its names is then never copied; small ones always are, so that every order of the same
     cohort goes through the very same arithmetic. Where the centre of a feature is many times its scale,
@@ -256,7 +256,7 @@ def _read(views: MultiView, preprocessing: Preprocessing, view: str, rows: Index
         center = preprocessing.center(view)
         scale = preprocessing.scale(view) * preprocessing.group_scale(view, [group])
         limit = _MAX_OFFSET if values.dtype == np.float32 else _MAX_OFFSET**2
-        if not np.isnan(own).any() and np.abs(center).max() <= limit * scale.min():
+        if np.abs(center).max() <= limit * scale.min():
             return _Table(own, center, scale)
     return _Table(preprocessing.apply(view, values[rows], [group] * len(rows))[:, columns], nothing, nothing)
 
@@ -341,12 +341,15 @@ def _group_rows(patterns: NDArray[np.intp]) -> Sequence[NDArray[np.intp]]:
 def _make_cells(table: _Table, part: Part, log_exposure: Array) -> Cells:
     """Make a block's cells; a copy is its own to fill with zeros where values are missing."""
     if table.scale.size:
-        values = Values(table.values, np.empty((0, 0)), log_exposure, part.levels, table.center, table.scale)
-        return Cells(values, None)
+        gaps = find_gaps(np.isnan(table.values[:, part.scattered]), part.scattered, table.values)
+        values = Values(
+            table.values, np.empty((0, 0)), log_exposure, part.levels, table.center, table.scale, gaps is not None
+        )
+        return Cells(values, gaps)
     missing = np.isnan(table.values)
     y = np.ascontiguousarray(table.values)
     y[missing] = 0
     # A gaussian column needs no mask: its bound is linear in y, and a missing y of 0 adds nothing to it.
     observed = np.empty((0, 0)) if part.likelihood == "gaussian" else (~missing).astype(np.float64)
-    gaps = None if part.family.is_entrywise else find_gaps(missing[:, part.scattered])
+    gaps = None if part.family.is_entrywise else find_gaps(missing[:, part.scattered], part.scattered, np.empty((0, 0)))
     return Cells(Values(y, observed, log_exposure, part.levels, members=part.members), gaps)

@@ -9,6 +9,8 @@ from mofa_bayes.engines.vi.layout import Part
 from mofa_bayes.engines.vi.packed import Array, Index, diagonal_of, pack, packed_positions, unpack
 from mofa_bayes.engines.vi.rows import PartGlobals
 
+_CHUNK = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class PartState:
@@ -169,6 +171,8 @@ class PartState:
         if self.has_basis:
             basis = full.T @ basis
         else:
-            spread = pack(full.T @ unpack(spread, n_terms) @ full)
+            # Some features at a time: unpacked, all of them would take twice the room of the packed table.
+            chunks = np.array_split(spread, -(-len(spread) // _CHUNK))
+            spread = np.concatenate([pack(full.T @ unpack(chunk, n_terms) @ full) for chunk in chunks])
         turned = replace(self, mean=mean, spread=spread, basis=basis)
         return replace(turned, slab_mean=mean[:, :size], slab_variance=turned.variances()[:, :size])

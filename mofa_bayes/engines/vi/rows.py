@@ -216,7 +216,7 @@ def infer_rows(
             precision += own.total[block.group]
             if cells.gaps is not None:
                 scattered = parts[number].scattered
-                precision -= cells.gaps.over_columns(own.pairs * own.square_weight[block.group][scattered, None])
+                precision -= cells.gaps.over_columns(own.pairs, own.square_weight[block.group][scattered])
         else:
             precision += (local.omega * own.square_weight[block.group]) @ own.pairs
         linear += local.times(own.weighted[block.group])
@@ -317,5 +317,5 @@ def _shared_grams(cells: Cells, part: Part, whole: Array, pairs: Array) -> Array
     grams = np.empty((part.n_grams, len(whole)))
     grams[:] = whole
     if cells.gaps is not None:
-        grams[1:] -= cells.gaps.over_rows(pairs)
+        cells.gaps.take_rows(pairs, grams[1:])
     return grams
