@@ -8,7 +8,7 @@ The tree tells the story, and data flow one way through it:
     engines/     how we learn         vi, spectral, gibbs, nuts
     posterior/   what we learned      Posterior: draws, moments, provenance; align, diagnose, project, impute
     explain/     what it means        variance explained, sharing, biomarkers
-    risk/        what to expect       outcome families, the marginal likelihood, RiskModel, scores
+    risk/        what to expect       outcome families, the marginal likelihood, RiskModel, scores, metrics
     checking/    is it calibrated     simulation-based calibration and coverage, for any model and engine
     export/      where it goes        tables
     plot/        one function per question
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from mofa_bayes.posterior import Posterior, load
     from mofa_bayes.posterior.align import align
     from mofa_bayes.posterior.diagnose import diagnose
-    from mofa_bayes.risk import Binary, RiskModel, Survival
+    from mofa_bayes.risk import Binary, Evaluation, RiskModel, Risks, Survival, evaluate
     from mofa_bayes.spec import (
         ARD,
         ARDFactors,
@@ -64,11 +64,13 @@ _HOMES = {
     "Ascent": "engines.vi.settings",
     "Binary": "risk",
     "Choice": "choosing",
+    "Evaluation": "risk",
     "FactorModel": "spec",
     "Gamma": "spec",
     "MultiView": "data.multiview",
     "Posterior": "posterior",
     "RiskModel": "risk",
+    "Risks": "risk",
     "Sampling": "engines.sampling",
     "SpikeSlab": "spec",
     "SpikeSlabFactors": "spec",
@@ -80,6 +82,7 @@ _HOMES = {
     "check_calibration": "checking",
     "diagnose": "posterior.diagnose",
     "choose_n_factors": "choosing",
+    "evaluate": "risk",
     "fit": "fitting",
     "graph": "graph",
     "list_models": "zoo",
@@ -100,6 +103,7 @@ __all__ = [
     "Binary",
     "Choice",
     "Design",
+    "Evaluation",
     "FactorModel",
     "Gamma",
     "Horseshoe",
@@ -108,6 +112,7 @@ __all__ = [
     "Normal",
     "Posterior",
     "RiskModel",
+    "Risks",
     "Sampling",
     "Sizes",
     "SpikeSlab",
@@ -120,6 +125,7 @@ __all__ = [
     "check_calibration",
     "choose_n_factors",
     "diagnose",
+    "evaluate",
     "fit",
     "graph",
     "list_models",

@@ -14,8 +14,9 @@ from scipy.special import logsumexp
 
 from mofa_bayes.errors import DataError, MofaBayesWarning, SpecError, name_some
 from mofa_bayes.posterior.moments import FactorMoments
+from mofa_bayes.risk.evaluation.risks import Risks
 from mofa_bayes.risk.inputs import HasMoments, Scaling, moments_of, read_predictors
-from mofa_bayes.risk.kernels import Predictor, predict_risks, split_blocks
+from mofa_bayes.risk.kernels import Predictor, average_risks, predict_risks, split_blocks
 from mofa_bayes.risk.quadrature import hermite_nodes
 from mofa_bayes.risk.response import Array, Response
 from mofa_bayes.risk.scores import Scores
@@ -138,6 +139,33 @@ class FittedRisk:
         dataset["linear_predictor"] = ("subject", linear_mean)
         dataset["linear_predictor_sd"] = ("subject", linear_sd)
         return Scores(dataset=dataset, level=level, provenance=self._provenance(post))
+
+    def draw_risks(
+        self,
+        post: FactorMoments | HasMoments,
+        clinical: pd.DataFrame | None = None,
+        *,
+        times: Sequence[float] | None = None,
+        n_draws: int = 400,
+    ) -> Risks:
+        """Predict every subject under draws of the parameters, averaged over the subject's factors.
+
+        For `mb.evaluate(..., interval="posterior")`: how sure the model can be of its own merits. Parameters and errors
+        as in `predict`.
+
+        Parameters
+        ----------
+        n_draws
+            How many draws, evenly spaced among all.
+        """
+        horizons = self.response.require_times(times)
+        moments = self._moments_of(post)
+        predictor, parameters = self._predictor(moments, clinical), self._parameters()
+        kept = np.unique(np.linspace(0, len(predictor.mean) - 1, max(n_draws, 1)).astype(np.intp))
+        predictor = Predictor(predictor.mean[kept], predictor.sd[kept])
+        own = {name: draws[kept] for name, draws in parameters.items()}
+        risk = average_risks(self.response, predictor, own, horizons, self.spec.n_nodes)
+        return Risks(moments.subjects, horizons, risk, predictor.mean)
 
     def log_likelihood(self, post: FactorMoments | HasMoments, clinical: pd.DataFrame) -> xr.DataArray:
         """Log likelihood of each subject under each draw, dims (chain, draw, subject), for cross-validation.

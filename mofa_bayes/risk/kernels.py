@@ -80,6 +80,19 @@ def predict_risks(
     }
 
 
+def average_risks(
+    response: Response, predictor: Predictor, parameters: Mapping[str, Array], times: Array, n_nodes: int
+) -> Array:
+    """Average the conditional risk over factors under each draw of the parameters, shape (S, N, T)."""
+    nodes, log_weights = hermite_nodes(n_nodes)
+    weights = np.exp(log_weights)
+    blocks = []
+    for rows in split_blocks(predictor.mean.shape[1], len(predictor.mean) * n_nodes * len(times)):
+        at_nodes = predictor.mean[:, rows, None] + predictor.sd[:, rows, None] * nodes
+        blocks.append(np.einsum("snqt,q->snt", response.risk(at_nodes, parameters, times), weights))
+    return np.concatenate(blocks, axis=1)
+
+
 def split_blocks(n_rows: int, cells_per_row: int) -> list[slice]:
     """Cut rows into blocks of at most four million cells, so that temporaries stay under 32 MB each."""
     size = max(1, _MAX_CELLS // max(cells_per_row, 1))

@@ -75,11 +75,7 @@ def test_uno_c(seen, share):
     keep = ~train & (time < time[train].max())
     tau = None if share is None else np.quantile(time, share)
     reference, tested = as_structured(time[train], event[train]), as_structured(time[keep], event[keep])
-    try:
-        theirs = sksurv_metrics.concordance_index_ipcw(reference, tested, risk[keep], tau=tau)[0]
-    except ValueError as refusal:  # an event where nobody of the training set could be seen
-        print("REFUSED"); assert "zero at one or more" in str(refusal)  # noqa: PT017
-        return
+    theirs = sksurv_metrics.concordance_index_ipcw(reference, tested, risk[keep], tau=tau)[0]
     known = censoring_distribution(time[train], event[train])
     ours = uno_c(risk[keep], time[keep], event[keep], tau=tau, censoring=known)
     assert ours == pytest.approx(theirs, abs=1e-8)
@@ -103,7 +99,11 @@ def test_cumulative_dynamic_auc(seen):
 def test_brier_score_and_its_integral(seen):
     time, event, risk = seen
     inside = time < time.max()
-    whole, tested, times = as_structured(time, event), as_structured(time[inside], event[inside]), horizons_of(time, event)
+    whole, tested, times = (
+        as_structured(time, event),
+        as_structured(time[inside], event[inside]),
+        horizons_of(time, event),
+    )
     survival = np.exp(-np.outer(np.exp(risk[inside] - risk.mean()), times / np.median(time)))
     status = status_at(time[inside], event[inside], times, censoring=censoring_distribution(time, event))
     ours = brier_score(1 - survival, status)

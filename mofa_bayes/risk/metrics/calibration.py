@@ -86,9 +86,7 @@ def calibration_curve(risk: ArrayLike, status: Status, predicted: ArrayLike, *, 
     """
     n_times = status.event.shape[1]
     points = _log_odds(np.broadcast_to(np.asarray(predicted, dtype=np.float64), (n_times, np.shape(predicted)[-1])))
-    curves = [
-        _Smoother.fit(*column, n_knots).at(points[t]) for t, column in enumerate(_by_time(risk, status))
-    ]
+    curves = [_Smoother.fit(*column, n_knots).at(points[t]) for t, column in enumerate(_by_time(risk, status))]
     return np.stack(curves, axis=-2)
 
 

@@ -44,7 +44,9 @@ def read_follow_up(time: ArrayLike, event: ArrayLike, *, n_causes: int | None = 
     return times, codes.astype(np.int64)
 
 
-def read_values(name: str, values: ArrayLike, n_subjects: int, *, axis: int = -1, is_probability: bool = False) -> Array:
+def read_values(
+    name: str, values: ArrayLike, n_subjects: int, *, axis: int = -1, is_probability: bool = False
+) -> Array:
     """Return finite numbers whose `axis` runs over subjects; axes before it are draws or replicates.
 
     Raises

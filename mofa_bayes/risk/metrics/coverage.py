@@ -1,4 +1,4 @@
-"""Do intervals hold the truth as often as they say, and at what width?"""
+"""Intervals: whether they hold the truth as often as they say, and at what width."""
 
 import numpy as np
 from numpy.typing import ArrayLike

@@ -1,4 +1,4 @@
-"""D-calibration: is a patient's survival probability at the time of the event uniform over patients?"""
+"""D-calibration: whether survival probabilities at the time of the event are uniform over patients."""
 
 from dataclasses import dataclass
 

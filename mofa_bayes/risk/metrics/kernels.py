@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from mofa_bayes.risk.metrics.checks import Array
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def count_pairs(
     rank: NDArray[np.int64],
     event_weight: Array,
