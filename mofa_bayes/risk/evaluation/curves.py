@@ -7,7 +7,13 @@ import pandas as pd
 
 from mofa_bayes.risk.evaluation.cohort import Cohort, Replicates, estimate_of
 from mofa_bayes.risk.evaluation.risks import Array
-from mofa_bayes.risk.metrics import calibration_curve, net_benefit, net_benefit_at
+from mofa_bayes.risk.metrics import (
+    aalen_johansen,
+    calibration_curve,
+    net_benefit,
+    net_benefit_at,
+    net_benefit_of_all,
+)
 
 THRESHOLDS = np.arange(1, 100) / 100
 N_POINTS = 50
@@ -58,17 +64,19 @@ class DecisionCurve:
 
     def compute(self, own: Replicates) -> Array:
         """Net benefit of the model and of treating all, (..., 2, time, threshold)."""
-        risk = own.risk[..., self.cohort.horizons]
-        model, everyone = self._worth(risk, own.weights), self._worth(np.ones(risk.shape[-2:]), own.weights)
+        cohort, risk = self.cohort, own.risk[..., self.cohort.horizons]
+        if cohort.time is None:
+            model = net_benefit(risk[..., 0], cohort.event, THRESHOLDS, weights=own.weights)[..., None, :]
+            everyone = net_benefit(np.ones(len(cohort.event)), cohort.event, THRESHOLDS, weights=own.weights)
+            everyone = everyone[..., None, :]
+        else:
+            follow_up = (cohort.time, cohort.event)
+            model = net_benefit_at(risk, *follow_up, cohort.times, THRESHOLDS, weights=own.weights)
+            incidence = aalen_johansen(*follow_up, weights=own.weights).at(cohort.times)
+            everyone = net_benefit_of_all(incidence, THRESHOLDS)
         shape = np.broadcast_shapes(model.shape, everyone.shape)
         both = np.stack([np.broadcast_to(model, shape), np.broadcast_to(everyone, shape)], axis=-3)
-        return np.where(self.cohort.is_seen[:, None], both, np.nan)
-
-    def _worth(self, risk: Array, weights: Array | None) -> Array:
-        cohort = self.cohort
-        if cohort.time is None:
-            return net_benefit(risk[..., 0], cohort.event, THRESHOLDS, weights=weights)[..., None, :]
-        return net_benefit_at(risk, cohort.time, cohort.event, cohort.times, THRESHOLDS, weights=weights)
+        return np.where(cohort.is_seen[:, None], both, np.nan)
 
     def tabulate(self, estimate: Array, replicates: Array, level: float) -> pd.DataFrame:
         """One row for each time and threshold; `gain` is over the better of treating all and treating none."""

@@ -20,7 +20,7 @@ from mofa_bayes.risk.metrics.censoring import Steps, aalen_johansen, censoring_d
 from mofa_bayes.risk.metrics.concordance import harrell_c, uno_c
 from mofa_bayes.risk.metrics.coverage import coverage_interval, interval_coverage, interval_score
 from mofa_bayes.risk.metrics.d_calibration import DCalibration, d_calibration
-from mofa_bayes.risk.metrics.decision import net_benefit, net_benefit_at, probability_useful
+from mofa_bayes.risk.metrics.decision import net_benefit, net_benefit_at, net_benefit_of_all, probability_useful
 from mofa_bayes.risk.metrics.discrimination import auc, mean_auc
 from mofa_bayes.risk.metrics.scores import (
     brier_gain,
@@ -61,6 +61,7 @@ __all__ = [
     "mean_auc",
     "net_benefit",
     "net_benefit_at",
+    "net_benefit_of_all",
     "observed_expected",
     "probability_useful",
     "status_at",

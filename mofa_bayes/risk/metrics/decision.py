@@ -22,7 +22,7 @@ def net_benefit(
     """Net benefit of treating whose risk of a binary outcome reaches a threshold, (..., threshold).
 
     True positives less false positives at the threshold's odds, per patient (Vickers and Elkin 2006, Med Decis Making
-    26:565). Treating all is `risk = 1` for everyone; treating none has net benefit 0.
+    26:565). Treating all is `risk = 1` for everyone, or `net_benefit_of_all`; treating none has net benefit 0.
 
     Parameters
     ----------
@@ -86,11 +86,21 @@ def net_benefit_at(
     for t, horizon in enumerate(horizons):
         own, worth = values[..., min(t, values.shape[-1] - 1)], []
         for cut in cuts:
-            treated = cases * (own >= cut)
+            is_treated = own >= cut
+            if not is_treated.any():
+                worth.append(np.zeros(np.broadcast_shapes(total.shape, own.shape[:-1])))
+                continue
+            treated = cases * is_treated
             happens = incidence(seen, codes, treated, cause).at([horizon])[..., 0]
-            worth.append(divide(treated.sum(-1), total) * (happens - (1 - happens) * cut / (1 - cut)))
+            worth.append(divide(treated.sum(-1), total) * _per_treated(happens, cut))
         columns.append(np.stack(worth, axis=-1))
     return np.stack(columns, axis=-2)
+
+
+def net_benefit_of_all(incidence: ArrayLike, thresholds: ArrayLike) -> Array:
+    """Net benefit of treating everyone, (..., threshold), from the incidence (...) of the event."""
+    happens = np.asarray(incidence, dtype=np.float64)
+    return np.stack([_per_treated(happens, cut) for cut in _read_thresholds(thresholds)], axis=-1)
 
 
 def probability_useful(model: ArrayLike, treat_all: ArrayLike) -> Array:
@@ -98,6 +108,10 @@ def probability_useful(model: ArrayLike, treat_all: ArrayLike) -> Array:
     own, everyone = np.asarray(model, dtype=np.float64), np.asarray(treat_all, dtype=np.float64)
     useful: Array = (own > np.maximum(everyone, 0.0)).mean(axis=0)
     return useful
+
+
+def _per_treated(incidence: Array, threshold: float) -> Array:
+    return incidence - (1 - incidence) * threshold / (1 - threshold)
 
 
 def _read_thresholds(thresholds: ArrayLike) -> Array:

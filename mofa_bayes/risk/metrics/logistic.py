@@ -5,7 +5,7 @@ from scipy.special import expit
 
 from mofa_bayes.risk.metrics.checks import Array
 
-_RIDGE = 1e-8
+_RIDGE = 1e-11
 """Prior precision of a coefficient per patient: too weak to be seen, strong enough to hold a separated fit."""
 _LARGEST_STEP = 3.0
 
