@@ -86,6 +86,15 @@ def test_a_thousand_draws_are_a_thousand_calls():
             np.testing.assert_allclose(together[name][d], alone[name], atol=1e-9, err_msg=name)
 
 
+def test_draws_and_resamples_cross():
+    time, event, _ = simulate(30)
+    rng = np.random.default_rng(19)
+    risk, counts = rng.normal(size=(3, 1, 30)), rng.integers(0, 3, size=(2, 30))
+    crossed = metrics.uno_c(risk, time, event, weights=counts)
+    assert crossed.shape == (3, 2)
+    assert crossed[2, 1] == pytest.approx(metrics.uno_c(risk[2, 0], time, event, weights=counts[1]))
+
+
 def test_order_of_subjects_is_no_matter():
     time, event, rate = simulate()
     order, counts = np.random.default_rng(3).permutation(60), np.random.default_rng(4).integers(0, 4, size=(2, 60))
@@ -341,7 +350,7 @@ def test_treating_all_is_acting_on_a_risk_of_one():
 
 
 def test_net_benefit_at_without_censoring_is_the_binary_one():
-    time, event, rate = simulate(300, months=False)
+    time, _, rate = simulate(300, months=False)
     everyone = np.ones(300)
     status = time <= 6.0
     risk = risk_of(rate, [6.0])

@@ -23,15 +23,18 @@ class Cohort:
     risks
         Of N subjects.
     time, event
-        Follow-up (subject,); for a binary outcome `time` is None and `event` the outcome.
+        Follow-up (subject,), with the cause as event; for a binary outcome `time` is None and `event` the outcome.
     horizons
         Positions, among the times of `risks`, of those that are reported.
+    is_competing
+        Whether there are events of other causes than that of the risks.
     """
 
     risks: Risks
     time: Array | None
     event: Array
     horizons: NDArray[np.intp]
+    is_competing: bool = False
 
     @property
     def times(self) -> Array:
@@ -49,7 +52,7 @@ class Cohort:
         """Status at the reported horizons."""
         if self.time is None:
             return binary_status(self.event, weights=weights)
-        return status_at(self.time, self.event, self.times, weights=weights, limit=limit)
+        return status_at(self.time, self.event, self.times, cause=self.risks.cause, weights=weights, limit=limit)
 
     def take(self, rows: NDArray[np.intp]) -> "Cohort":
         """Return some of the patients, by position."""

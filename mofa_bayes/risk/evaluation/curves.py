@@ -71,8 +71,9 @@ class DecisionCurve:
             everyone = everyone[..., None, :]
         else:
             follow_up = (cohort.time, cohort.event)
-            model = net_benefit_at(risk, *follow_up, cohort.times, THRESHOLDS, weights=own.weights)
-            incidence = aalen_johansen(*follow_up, weights=own.weights).at(cohort.times)
+            cause = cohort.risks.cause
+            model = net_benefit_at(risk, *follow_up, cohort.times, THRESHOLDS, cause=cause, weights=own.weights)
+            incidence = aalen_johansen(*follow_up, cause=cause, weights=own.weights).at(cohort.times)
             everyone = net_benefit_of_all(incidence, THRESHOLDS)
         shape = np.broadcast_shapes(model.shape, everyone.shape)
         both = np.stack([np.broadcast_to(model, shape), np.broadcast_to(everyone, shape)], axis=-3)

@@ -1,7 +1,7 @@
 """Evaluate: hold risks against what happened, once for all metrics."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, get_args
+from collections.abc import Mapping, Sequence
+from typing import Protocol, get_args
 
 import numpy as np
 import pandas as pd
@@ -16,15 +16,19 @@ from mofa_bayes.risk.evaluation.risks import Array, Risks
 from mofa_bayes.risk.scores import Scores
 from mofa_bayes.seeds import make_rng
 
-if TYPE_CHECKING:
-    from mofa_bayes.risk.binary import Binary
-    from mofa_bayes.risk.survival import Survival
+
+class Outcome(Protocol):
+    """Columns of a clinical table that hold an outcome: `Survival`, `Binary`."""
+
+    def read(self, clinical: pd.DataFrame, subjects: Sequence[str]) -> Mapping[str, Array]:
+        """Return `outcome`, or `time` and `event` (0 where censored, else the cause), each (subject,)."""
+        ...
 
 
 def evaluate(
     scores: Scores | Risks,
     clinical: pd.DataFrame,
-    outcome: "Survival | Binary",
+    outcome: Outcome,
     *,
     seed: int | np.random.Generator,
     times: Sequence[float] | None = None,
@@ -35,7 +39,9 @@ def evaluate(
     """Evaluate risks by discrimination, calibration, proper scores and net benefit, each with an interval.
 
     Survival metrics weigh patients for censoring, which is estimated in the same cohort and taken to be independent of
-    the risk. Patients whose outcome was used in the fit make every metric look better than it is.
+    the risk. With competing risks the risks are of one cause, incidences and net benefit are Aalen-Johansen's, and who
+    had another event never has this one. Patients whose outcome was used in the fit make every metric look better than
+    it is.
 
     Parameters
     ----------
@@ -118,9 +124,7 @@ def _read_resampling(
     return Resampling(interval=interval, n_replicates=n_bootstrap, seed=own, level=level)
 
 
-def _read_cohort(
-    risks: Risks, clinical: pd.DataFrame, outcome: "Survival | Binary", times: Sequence[float] | None
-) -> Cohort:
+def _read_cohort(risks: Risks, clinical: pd.DataFrame, outcome: Outcome, times: Sequence[float] | None) -> Cohort:
     observed = outcome.read(require_frame("clinical table", clinical), risks.subjects)
     time, event = observed.get("time"), observed["event" if "time" in observed else "outcome"]
     if np.isnan(risks.times).any() == (time is not None):
@@ -131,7 +135,8 @@ def _read_cohort(
             do="Pass scores of a model with this outcome.",
         )
     horizons = _find_horizons(risks.times, times, time)
-    return Cohort(risks, time, event, horizons)
+    is_competing = time is not None and bool(((event > 0) & (event != risks.cause)).any())
+    return Cohort(risks, time, event, horizons, is_competing)
 
 
 def _find_horizons(known: Array, asked: Sequence[float] | None, time: Array | None) -> np.ndarray:

@@ -48,6 +48,11 @@ def compute_panel(cohort: Cohort, replicates: Replicates) -> Panel:
 
 def _ranks(cohort: Cohort, own: Replicates) -> Panel:
     assert cohort.time is not None
+    if cohort.is_competing:
+        # who had another event never has this one and outlives everyone (Wolbers et al. 2009, Epidemiology 20:555)
+        is_own = cohort.event == cohort.risks.cause
+        time = np.where((cohort.event > 0) & ~is_own, cohort.time.max() + 1, cohort.time)
+        return {("harrell_c", np.nan): harrell_c(own.ranks, time, is_own, weights=own.weights)}
     tau = float(cohort.times[-1])
     return {
         ("harrell_c", np.nan): harrell_c(own.ranks, cohort.time, cohort.event, weights=own.weights),
@@ -79,9 +84,12 @@ def _over_time(cohort: Cohort, own: Replicates) -> Iterator[tuple[str, Array]]:
     seen = np.flatnonzero(times < cohort.time.max())
     grid, risk = times[seen], own.risk[..., seen]
     if len(grid) >= 2:
-        status = status_at(cohort.time, event, grid, weights=own.weights)
-        yield "mean_auc", mean_auc(auc(risk, status), cohort.time, event, grid, weights=own.weights)
+        status = status_at(cohort.time, event, grid, cause=cohort.risks.cause, weights=own.weights)
         yield "integrated_brier", integrate(brier_score(risk, status), grid)
+    if cohort.is_competing:  # the rest asks for the survival of the patient, which the risk of one cause is not
+        return
+    if len(grid) >= 2:
+        yield "mean_auc", mean_auc(auc(risk, status), cohort.time, event, grid, weights=own.weights)
     if len(grid) >= _FINE_GRID:
         follow_up = (1 - risk, grid, cohort.time, event)
         yield "density_score", density_score(*follow_up, weights=own.weights)

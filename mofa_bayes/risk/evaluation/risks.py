@@ -28,6 +28,8 @@ class Risks:
     linear_predictor
         Any number that grows with the risk, for ranks, (subject,) or (draw, subject); the risk at the last horizon when
         left out.
+    cause
+        Which event the risk is of, where there are several.
 
     Raises
     ------
@@ -39,6 +41,7 @@ class Risks:
     times: Array
     risk: Array
     linear_predictor: Array
+    cause: int
 
     def __init__(
         self,
@@ -46,6 +49,8 @@ class Risks:
         times: ArrayLike | None,
         risk: ArrayLike,
         linear_predictor: ArrayLike | None = None,
+        *,
+        cause: int = 1,
     ) -> None:
         names = tuple(str(name) for name in subjects)
         doubled = (
@@ -76,7 +81,7 @@ class Risks:
                 "linear_predictor", got=f"shape {ranks.shape}", expected=f"shape {values.shape[:-1]}, as the risk has",
                 do="Give both with draws, or both without.",
             )  # fmt: skip
-        for field, value in zip(self.__slots__, (names, horizons, values, ranks), strict=True):
+        for field, value in zip(self.__slots__, (names, horizons, values, ranks, cause), strict=True):
             object.__setattr__(self, field, value)
 
     @property
@@ -88,12 +93,14 @@ class Risks:
         """Return the risks averaged over draws."""
         if not self.has_draws:
             return self
-        return Risks(self.subjects, self.times, self.risk.mean(axis=0), self.linear_predictor.mean(axis=0))
+        means = self.risk.mean(axis=0), self.linear_predictor.mean(axis=0)
+        return Risks(self.subjects, self.times, *means, cause=self.cause)
 
     def take(self, rows: NDArray[np.intp]) -> "Risks":
         """Return the risks of some subjects, by position."""
         names = [self.subjects[row] for row in rows]
-        return Risks(names, self.times, self.risk[..., rows, :], self.linear_predictor[..., rows])
+        own = self.risk[..., rows, :], self.linear_predictor[..., rows]
+        return Risks(names, self.times, *own, cause=self.cause)
 
     def __repr__(self) -> str:
         draws = f"{len(self.risk)} draws of " if self.has_draws else ""
