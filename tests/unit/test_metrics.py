@@ -149,6 +149,7 @@ def test_steps_start_before_the_first_time_and_step_at_theirs():
 def test_integrated_auc_of_a_flat_auc_is_that_auc():
     time, event, _ = simulate()
     assert metrics.mean_auc(np.full(3, 0.7), time, event, TIMES) == pytest.approx(0.7)
+    assert metrics.mean_auc([np.nan, 0.7, 0.7, 0.7], time, event, [0.5, *TIMES]) == pytest.approx(0.7)
 
 
 def test_auc_of_competing_risks_counts_other_causes_as_controls():

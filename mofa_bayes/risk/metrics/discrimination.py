@@ -57,7 +57,8 @@ def mean_auc(
                         do="Pass what `auc` returned for these horizons.")  # fmt: skip
     survival = kaplan_meier(time, event, weights=weights).at(horizons)
     falls = -np.diff(survival, axis=-1, prepend=1.0)
-    return divide((areas * falls).sum(-1), 1 - survival[..., -1])
+    weighed = np.where(falls > 0, areas * falls, 0.0)  # before the first event there is no AUC, and no weight
+    return divide(weighed.sum(-1), 1 - survival[..., -1])
 
 
 def _weight_below(values: Array, weights: Array) -> Array:
