@@ -342,6 +342,11 @@ def test_net_benefit_under_competing_risks_is_that_of_the_cause_alone():
     assert (censored_others > truth + 0.02)[:2].all()
 
 
+def test_a_risk_at_the_threshold_is_acted_on():
+    assert metrics.net_benefit([0.3, 0.1], [1, 0], [0.3])[0] == 0.5
+    assert metrics.net_benefit_at([[0.3], [0.1]], [1.0, 3.0], [1, 0], [2.0], [0.3])[0, 0] == 0.5
+
+
 def test_treating_all_is_acting_on_a_risk_of_one():
     time, event, _ = simulate(200, n_causes=2)
     weights = np.random.default_rng(18).integers(0, 3, size=(4, 200))
