@@ -5,10 +5,11 @@ The tree tells the story, and data flow one way through it:
     data/        what was seen        MultiView, readers, preprocessing, outcomes, example cohorts
     spec/        what we believe      priors and FactorModel, as values that travel through TOML
     graph/       how data arise       spec and data to a PyMC model: the reference meaning
-    engines/     how we learn         vi, spectral, gibbs
-    posterior/   what we learned      Posterior: draws, moments, provenance; project and impute
+    engines/     how we learn         vi, spectral, gibbs, nuts
+    posterior/   what we learned      Posterior: draws, moments, provenance; align, diagnose, project, impute
     explain/     what it means        variance explained, sharing, biomarkers
     risk/        what to expect       outcome families, the marginal likelihood, RiskModel, scores
+    checking/    is it calibrated     simulation-based calibration and coverage, for any model and engine
     export/      where it goes        tables
     plot/        one function per question
 
@@ -22,6 +23,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mofa_bayes.checking import Sizes, check_calibration
+    from mofa_bayes.choosing import Choice, choose_n_factors
     from mofa_bayes.data.cohorts import load_transbig
     from mofa_bayes.data.multiview import MultiView
     from mofa_bayes.data.readers import read_clinical, read_views
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
     from mofa_bayes.fitting import fit
     from mofa_bayes.graph import graph
     from mofa_bayes.posterior import Posterior, load
+    from mofa_bayes.posterior.align import align
+    from mofa_bayes.posterior.diagnose import diagnose
     from mofa_bayes.risk import Binary, RiskModel, Survival
     from mofa_bayes.spec import (
         ARD,
@@ -42,6 +47,7 @@ if TYPE_CHECKING:
         Laplace,
         Normal,
         SpikeSlab,
+        SpikeSlabFactors,
         StandardFactors,
         ViewModel,
     )
@@ -57,6 +63,7 @@ _HOMES = {
     "ARD": "spec",
     "Ascent": "engines.vi.settings",
     "Binary": "risk",
+    "Choice": "choosing",
     "FactorModel": "spec",
     "Gamma": "spec",
     "MultiView": "data.multiview",
@@ -64,9 +71,15 @@ _HOMES = {
     "RiskModel": "risk",
     "Sampling": "engines.sampling",
     "SpikeSlab": "spec",
+    "SpikeSlabFactors": "spec",
     "Survival": "risk",
     "ViewModel": "spec",
+    "align": "posterior.align",
     "biomarkers": "explain",
+    "Sizes": "checking",
+    "check_calibration": "checking",
+    "diagnose": "posterior.diagnose",
+    "choose_n_factors": "choosing",
     "fit": "fitting",
     "graph": "graph",
     "list_models": "zoo",
@@ -85,6 +98,7 @@ __all__ = [
     "ARDFactors",
     "Ascent",
     "Binary",
+    "Choice",
     "Design",
     "FactorModel",
     "Gamma",
@@ -95,11 +109,17 @@ __all__ = [
     "Posterior",
     "RiskModel",
     "Sampling",
+    "Sizes",
     "SpikeSlab",
+    "SpikeSlabFactors",
     "StandardFactors",
     "Survival",
     "ViewModel",
+    "align",
     "biomarkers",
+    "check_calibration",
+    "choose_n_factors",
+    "diagnose",
     "fit",
     "graph",
     "list_models",

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and the folders they go to."""
 
 import os
 import tempfile
@@ -41,6 +41,26 @@ def replacing(path: str | Path) -> Iterator[Path]:
     finally:
         if part is not None:
             part.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> Path:
+    """Make a folder and those above it, and return it.
+
+    Raises
+    ------
+    FileError
+        It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(
+            f"folder {str(folder)!r}",
+            got=error.strerror or type(error).__name__,
+            expected="a folder that exists or can be made",
+            do="Choose another one.",
+        ) from error
+    return folder
 
 
 def _umask() -> int:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from mofa_bayes.atomic import make_folder
 from mofa_bayes.data.cohorts import load_transbig
-from mofa_bayes.errors import FileError
 from mofa_bayes.explain import biomarkers, sharing, summarise, variance_explained
 from mofa_bayes.export import write_csv
 from mofa_bayes.fitting import fit
@@ -48,7 +48,7 @@ def run_demo(out: str | Path, *, seed: int = 0, progress: bool = True) -> DemoRe
     MissingExtraError
         scikit-survival, which ships the cohort, is not installed.
     """
-    folder = _make_folder(Path(out))
+    folder = make_folder(Path(out))
     progress = progress and is_watched()
     views, clinical = load_transbig()
     post = fit(views, FactorModel(n_factors=8), seed=seed, progress=progress)
@@ -73,16 +73,3 @@ def tabulate_factors(post: Posterior) -> pd.DataFrame:
     surest = biomarkers(post).groupby("factor", sort=False).head(1).set_index("factor")
     table["strongest feature"] = surest["feature"]
     return table
-
-
-def _make_folder(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(
-            f"folder {str(folder)!r}",
-            got=error.strerror or type(error).__name__,
-            expected="a folder that exists or can be made",
-            do="Choose another one.",
-        ) from error
-    return folder

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from mofa_bayes.errors import DataError, name_some
 
 LIKELIHOODS = ("gaussian", "student_t", "bernoulli", "poisson", "negative_binomial", "ordinal", "categorical")
-_COUNTS = ("poisson", "negative_binomial", "ordinal", "categorical")
-SUPPORT = {"bernoulli": "only 0 and 1"} | dict.fromkeys(_COUNTS, "whole numbers from 0 up")
+_COUNTS = ("poisson", "negative_binomial", "ordinal")
+_FLAGS = ("bernoulli", "categorical")
+SUPPORT = dict.fromkeys(_FLAGS, "only 0 and 1") | dict.fromkeys(_COUNTS, "whole numbers from 0 up")
 
 
 def guess_likelihoods(values: NDArray[np.floating]) -> NDArray[np.str_]:
@@ -95,7 +96,7 @@ def _name_columns(view: str, columns: pd.Index, declared: object) -> dict[str, o
 
 def find_outside(likelihood: str, values: NDArray[np.floating]) -> NDArray[np.bool_]:
     """Mark observed values that a likelihood cannot have."""
-    if likelihood == "bernoulli":
+    if likelihood in _FLAGS:
         outside = ~np.isin(values, (0, 1))
     elif likelihood in _COUNTS:
         outside = (values < 0) | (values != np.round(values))

@@ -2,7 +2,6 @@
 
 import hashlib
 import html
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -11,21 +10,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from mofa_bayes.data.likelihoods import choose_likelihoods
-from mofa_bayes.data.tables import (
-    align_rows,
-    find_uninformative,
-    read_covariates,
-    read_numbers,
-    require_frame,
-    require_mapping,
-    require_view_name,
-)
+from mofa_bayes.data.collect import Declared, Known, Levels, Likelihoods, collect
+from mofa_bayes.data.tables import find_uninformative
 from mofa_bayes.errors import DataError, name_some
-
-logger = logging.getLogger(__name__)
-
-Likelihoods = Mapping[str, str | Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -36,7 +23,8 @@ class MultiView:
     ----------
     dataset
         `values_<view>` (subject, feature_<view>), NaN where missing, a subject without a view being a row of NaN;
-        `likelihood_<view>` (feature_<view>); and, where given, `group` (subject) and `covariates` (subject, covariate).
+        `likelihood_<view>` (feature_<view>); `variable_<view>` (feature_<view>), the variable that each column codes,
+        where a view has categorical ones; and, where given, `group` (subject) and `covariates` (subject, covariate).
     """
 
     dataset: xr.Dataset
@@ -51,6 +39,7 @@ class MultiView:
         frames: Mapping[str, pd.DataFrame],
         *,
         likelihoods: Likelihoods | None = None,
+        levels: Levels | None = None,
         groups: pd.Series | None = None,
         covariates: pd.DataFrame | None = None,
         weights: pd.Series | None = None,
@@ -66,7 +55,10 @@ class MultiView:
             View name -> table with subjects as index and features as columns, in any order; NaN where missing.
         likelihoods
             View name -> likelihood, or view name -> {column: likelihood}. What is not declared is guessed: columns of
-            only 0 and 1 are `bernoulli`, others `gaussian`.
+            only 0 and 1 are `bernoulli`, others `gaussian`. A `categorical` column, of text or numbers, becomes one 0/1
+            column per level, named `<column>=<level>`.
+        levels
+            View -> {categorical column: its levels}, where they are known beforehand; those that occur where left out.
         groups
             One label per subject (cohort, site, arm).
         covariates
@@ -86,45 +78,9 @@ class MultiView:
         DataError
             For any table that cannot be used; see the message's last sentence for what to do.
         """
-        if not isinstance(frames, Mapping) or not frames:
-            raise DataError(
-                "views",
-                got="none" if isinstance(frames, Mapping) else type(frames).__name__,
-                expected="a mapping from view name to DataFrame, at least one",
-                do='Call MultiView.from_frames({"rna": df_rna, "ehr": df_ehr}).',
-            )
-        _require_choice("subjects", subjects, ("union", "common"))
-        _require_choice("uninformative", uninformative, ("raise", "drop", "keep"))
-        tables = {
-            require_view_name(name): _with_text_labels(require_frame(f"view {name!r}", table))
-            for name, table in frames.items()
-        }
-        declared = require_mapping("likelihoods", {} if likelihoods is None else likelihoods, list(tables))
-        own = {view: list(table.index) for view, table in tables.items()}
-        if uninformative != "keep":
-            _require_overlap(own)
-        kept = _choose_subjects(own, subjects)
-        variables: dict[str, tuple[tuple[str, ...], object]] = {}
-        coords: dict[str, tuple[str, object]] = {"subject": ("subject", np.asarray(kept, dtype=np.str_))}
-        for view, table in tables.items():
-            frame = _keep_informative(view, table.loc[table.index.isin(kept)], uninformative)
-            values = read_numbers(f"view {view!r}", frame)
-            names = choose_likelihoods(view, frame, values, declared.get(view))  # type: ignore[arg-type]
-            dim = f"feature_{view}"
-            coords[dim] = (dim, np.asarray(frame.columns, dtype=np.str_))
-            variables[f"values_{view}"] = (("subject", dim), _place_rows(values, list(frame.index), kept))
-            variables[f"likelihood_{view}"] = ((dim,), names)
-        if groups is not None:
-            variables["group"] = (("subject",), _read_groups(groups, kept))
-        if covariates is not None:
-            table = read_covariates("covariates", covariates, kept)
-            coords["covariate"] = ("covariate", np.asarray(table.columns, dtype=np.str_))
-            variables["covariates"] = (("subject", "covariate"), table.to_numpy())
-        if weights is not None:
-            variables["weight"] = (("subject",), _read_positive("weights", weights, kept))
-        for view, exposure in require_mapping("exposures", exposures or {}, list(tables)).items():
-            variables[f"exposure_{view}"] = (("subject",), _read_positive(f"exposures of {view!r}", exposure, kept))
-        return cls(xr.Dataset(variables, coords=coords))
+        known = Known(groups=groups, covariates=covariates, weights=weights, exposures=exposures)
+        declared = Declared(likelihoods=likelihoods, levels=levels)
+        return cls(collect(frames, declared, known, subjects=subjects, uninformative=uninformative))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -152,6 +108,11 @@ class MultiView:
     def likelihoods(self, view: str) -> xr.DataArray:
         """Likelihood of each feature of one view, dims (feature_<view>)."""
         return self.dataset[f"likelihood_{self._require(view)}"]
+
+    def variables(self, view: str) -> np.ndarray:
+        """Variable that each column of a view codes: its own name, unless it indicates a level of a categorical one."""
+        own = self.dataset.get(f"variable_{self._require(view)}")
+        return np.asarray(self.features(view)) if own is None else own.values
 
     @property
     def groups(self) -> xr.DataArray | None:
@@ -214,12 +175,9 @@ class MultiView:
         if not names:
             raise DataError("views to keep", got="none", expected="at least one", do="Name a view of views.names.")
         gone = [view for view in self.names if view not in names]
-        return MultiView(
-            self.dataset.drop_vars(
-                [f"{kind}_{view}" for view in gone for kind in ("values", "likelihood", "feature", "exposure")],
-                errors="ignore",
-            )
-        )
+        kinds = ("values", "likelihood", "variable", "feature", "exposure")
+        names_gone = [f"{kind}_{view}" for view in gone for kind in kinds]
+        return MultiView(self.dataset.drop_vars(names_gone, errors="ignore"))
 
     def forget_known(self) -> "MultiView":
         """Return the views alone: without groups, covariates, weights and exposures."""
@@ -303,103 +261,6 @@ class MultiView:
         return view
 
 
-def _require_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise DataError(f"argument {name}", got=repr(value), expected=f"one of {', '.join(choices)}", do="Choose one.")
-
-
-def _with_text_labels(table: pd.DataFrame) -> pd.DataFrame:
-    return table.set_axis(table.index.astype(str), axis=0).set_axis(table.columns.astype(str), axis=1)
-
-
-def _require_overlap(subjects: Mapping[str, list[str]]) -> None:
-    for view, own in subjects.items():
-        others = {subject for other, theirs in subjects.items() if other != view for subject in theirs}
-        if len(subjects) > 1 and others.isdisjoint(own):
-            raise DataError(
-                f"subjects of view {view!r}",
-                got=f"{len(own)} subjects that no other view has ({name_some(own)})",
-                expected="subjects shared with at least one other view",
-                do="Check that all tables use the same identifiers, or leave this view out.",
-            )
-
-
-def _choose_subjects(subjects: Mapping[str, list[str]], how: str) -> list[str]:
-    union = dict.fromkeys(subject for own in subjects.values() for subject in own)
-    if how == "union":
-        return list(union)
-    common = set.intersection(*(set(own) for own in subjects.values()))
-    if not common:
-        raise DataError(
-            "subjects common to all views",
-            got="none",
-            expected="at least one subject whom every view has",
-            do='Pass subjects="union": views may miss subjects.',
-        )
-    return [subject for subject in union if subject in common]
-
-
-def _keep_informative(view: str, table: pd.DataFrame, uninformative: str) -> pd.DataFrame:
-    if uninformative == "keep":
-        return table
-    values = read_numbers(f"view {view!r}", table)
-    useless = find_uninformative(values)
-    if not useless.any():
-        return table
-    dropped = table.columns[useless]
-    if uninformative == "raise" or useless.all():
-        raise DataError(
-            f"view {view!r}",
-            got=f"{len(dropped)} columns that are constant or wholly missing ({name_some(dropped)})",
-            expected="columns with at least two different observed values",
-            do='Drop them, or pass uninformative="drop".',
-        )
-    logger.info("view %r: dropped %d constant or wholly missing columns", view, len(dropped))
-    return table.loc[:, ~useless]
-
-
 def _canonical(values: np.ndarray) -> np.ndarray:
     """One pattern of bits for each number: NaN and zero each have several (R's NA is a NaN of its own)."""
     return np.where(np.isnan(values), np.nan, values.astype("<f8") + 0.0)
-
-
-def _place_rows(values: np.ndarray, own: list[str], kept: list[str]) -> np.ndarray:
-    if own == kept:
-        return values
-    row = {subject: n for n, subject in enumerate(kept)}
-    placed = np.full((len(kept), values.shape[1]), np.nan, dtype=values.dtype)
-    placed[[row[subject] for subject in own]] = values
-    placed.flags.writeable = False
-    return placed
-
-
-def _read_positive(what: str, values: object, subjects: list[str]) -> np.ndarray:
-    if not isinstance(values, pd.Series):
-        raise DataError(
-            what, got=type(values).__name__, expected="a Series indexed by subject", do="Wrap it: pd.Series(...)."
-        )
-    numbers = read_covariates(what, values.to_frame("value"), subjects)["value"].to_numpy()
-    if not (numbers > 0).all():
-        raise DataError(
-            what,
-            got=f"{int((numbers <= 0).sum())} values that are 0 or less",
-            expected="numbers above 0",
-            do="Correct them, or leave these subjects out.",
-        )
-    return numbers
-
-
-def _read_groups(groups: pd.Series, subjects: list[str]) -> np.ndarray:
-    if not isinstance(groups, pd.Series):
-        raise DataError(
-            "groups", got=type(groups).__name__, expected="a Series indexed by subject", do="Wrap it: pd.Series(...)."
-        )
-    labels = align_rows("groups", require_frame("groups", groups.to_frame("group")), subjects)["group"]
-    if labels.isna().any():
-        raise DataError(
-            "groups",
-            got=f"{int(labels.isna().sum())} subjects without a label ({name_some(labels.index[labels.isna()])})",
-            expected="a label for every subject",
-            do="Label them, or select the others first.",
-        )
-    return labels.astype(str).to_numpy(dtype=np.str_)

@@ -6,7 +6,8 @@ from typing import Literal
 
 import pandas as pd
 
-from mofa_bayes.data.multiview import Likelihoods, MultiView
+from mofa_bayes.data.collect import Levels, Likelihoods
+from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.tables import require_labels
 from mofa_bayes.errors import DataError, FileError, name_some
 
@@ -19,6 +20,7 @@ def read_views(
     *,
     names: Sequence[str] | None = None,
     likelihoods: Likelihoods | None = None,
+    levels: Levels | None = None,
     subjects: Literal["union", "common"] = "union",
     uninformative: Literal["raise", "drop", "keep"] = "raise",
 ) -> MultiView:
@@ -31,7 +33,7 @@ def read_views(
         ids.
     names
         Views to read, by file name without its ending; every table of the folder when left out.
-    likelihoods, subjects, uninformative
+    likelihoods, levels, subjects, uninformative
         As in `MultiView.from_frames`.
 
     Raises
@@ -59,7 +61,9 @@ def read_views(
             expected="files named <view>.parquet or <view>.csv",
             do="Check the path; 'clinical' is not a view.",
         )
-    return MultiView.from_frames(frames, likelihoods=likelihoods, subjects=subjects, uninformative=uninformative)
+    return MultiView.from_frames(
+        frames, likelihoods=likelihoods, levels=levels, subjects=subjects, uninformative=uninformative
+    )
 
 
 def read_clinical(folder: str | Path) -> pd.DataFrame:

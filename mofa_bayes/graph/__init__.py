@@ -4,6 +4,7 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from mofa_bayes.graph.conditional import draw_factors_given, score_subjects
 from mofa_bayes.graph.model import graph
 
 if TYPE_CHECKING:
@@ -12,14 +13,14 @@ if TYPE_CHECKING:
     from mofa_bayes.data.multiview import MultiView
     from mofa_bayes.spec import FactorModel
 
-__all__ = ["graph"]
+__all__ = ["draw_factors_given", "graph", "score_subjects"]
 
 
 class _Callable(ModuleType):
     """The import system binds this folder's name in the package, where `mb.graph(views, spec)` must be a call."""
 
-    def __call__(self, views: "MultiView", spec: "FactorModel") -> "pm.Model":
-        return graph(views, spec)
+    def __call__(self, views: "MultiView", spec: "FactorModel", *, integrate: bool = False) -> "pm.Model":
+        return graph(views, spec, integrate=integrate)
 
 
 sys.modules[__name__].__class__ = _Callable

@@ -10,6 +10,7 @@ from scipy.stats import truncnorm
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import Preprocessing
 from mofa_bayes.engines.vi.ascend import Fitted
+from mofa_bayes.engines.vi.factor_priors import FactorState, GroupArd, Sparse
 from mofa_bayes.engines.vi.known import ALL
 from mofa_bayes.engines.vi.layout import Layout, Part
 from mofa_bayes.engines.vi.packed import Array, pack, unpack
@@ -61,7 +62,13 @@ def build_tree(
     layout = fitted.layout
     names = np.array([f"F{k + 1}" for k in range(fitted.globals.n_factors)])
     moments = gather_rows(layout, fitted.rows, views.subjects, tuple(names))
-    draws: Variables = {"factors": (("draw", "subject", "factor"), draw_factors(moments, n_draws, rng))}
+    draws: Variables = {}
+    if fitted.rows[0].is_sparse:
+        drawn, present = draw_sparse_factors(layout, fitted.rows, views.subjects, n_draws, rng)
+        draws["factors_active"] = (("draw", "subject", "factor"), present)
+    else:
+        drawn = draw_factors(moments, n_draws, rng)
+    draws["factors"] = (("draw", "subject", "factor"), drawn)
     stored: Variables = {
         str(name): (tuple(str(dim) for dim in own.dims), own.values)
         for name, own in moments.to_dataset().data_vars.items()
@@ -75,18 +82,12 @@ def build_tree(
         _draw_view(view, pieces, layout, views, spec, n_draws, rng, draws)
         draws[f"ard_{view}"] = (("draw", "factor"), fitted.globals.views[view].draw_ard(n_draws, rng))
         _summarise_view(view, pieces, views, stored)
-    if fitted.globals.factors is not None:
-        own = fitted.globals.factors
-        draws["factor_precision"] = (
-            ("draw", "group", "factor"),
-            rng.gamma(own.shape, 1.0, (n_draws, *own.shape.shape)) / own.rate,
-        )
-        stored["factor_precision"] = (("group", "factor"), own.alpha)
-    terms = np.array([*names, *_intercepts(layout), *layout.covariates])
+    _add_factor_prior(fitted.globals.factors, n_draws, rng, draws, stored)
+    terms = np.array([*names, *name_intercepts(layout), *layout.covariates])
     labels = {"factor": names, "subject": np.asarray(views.subjects), "group": np.asarray(layout.groups)}
     labels |= {f"feature_{view}": np.asarray(views.features(view)) for view in views.names}
     labels |= {"factor_bis": names, "term": terms, "term_bis": terms, "covariate": np.asarray(layout.covariates)}
-    labels |= _real_features(views) | {"draw": np.arange(n_draws)}
+    labels |= find_real_features(views) | {"draw": np.arange(n_draws)}
     posterior = label(draws, labels).expand_dims({"chain": [0]})
     trace = xr.Dataset({"bound": ("iteration", fitted.bound)}, coords={"iteration": 1 + np.arange(len(fitted.bound))})
     return xr.DataTree.from_dict(
@@ -139,7 +140,38 @@ def draw_factors(moments: FactorMoments, n_draws: int, rng: np.random.Generator)
     return draws
 
 
-def _intercepts(layout: Layout) -> list[str]:
+def draw_sparse_factors(
+    layout: Layout, rows: tuple[Rows, ...], subjects: tuple[str, ...], n_draws: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw factors that may be zero, and whether they are not, (draw, subject, factor)."""
+    place = {subject: n for n, subject in enumerate(subjects)}
+    shape = (n_draws, len(subjects), rows[0].mean.shape[1])
+    draws, active = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.int8)
+    for block, own in zip(layout.blocks, rows, strict=True):
+        target = np.array([place[layout.subjects[n]] for n in block.rows])
+        present = rng.random((n_draws, *own.mean.shape)) < own.inclusion
+        slab = own.slab_mean + np.sqrt(own.slab_variance) * rng.standard_normal(present.shape)
+        draws[:, target], active[:, target] = present * slab, present
+    return draws, active
+
+
+def _add_factor_prior(
+    state: FactorState, n_draws: int, rng: np.random.Generator, draws: Variables, stored: Variables
+) -> None:
+    """Draw and store what stands above the factors, where anything does."""
+    dims = ("group", "factor")
+    if isinstance(state, GroupArd):
+        shape, rate = state.ard.shape, state.ard.rate
+        draws["factor_precision"] = (("draw", *dims), rng.gamma(shape, 1.0, (n_draws, *shape.shape)) / rate)
+        stored["factor_precision"] = (dims, state.ard.alpha)
+    elif isinstance(state, Sparse):
+        draws["factor_inclusion"] = (("draw", *dims), rng.beta(state.a, state.b, (n_draws, *state.a.shape)))
+        log_odds = np.stack([state.prior_of(group).log_odds for group in range(len(state.a))])
+        stored["factor_log_odds"] = (dims, log_odds)
+
+
+def name_intercepts(layout: Layout) -> list[str]:
+    """Name the intercepts among the terms of a feature: one, or one per group."""
     return ["intercept"] if layout.groups == (ALL,) else [f"intercept {name}" for name in layout.groups]
 
 
@@ -149,21 +181,23 @@ def label(variables: Variables, coords: Mapping[str, np.ndarray]) -> xr.Dataset:
     return xr.Dataset(variables, coords={name: values for name, values in coords.items() if name in used})
 
 
-def _real_features(views: MultiView) -> dict[str, np.ndarray]:
+def find_real_features(views: MultiView) -> dict[str, np.ndarray]:
     """Coordinates of noise: all features of a view, or a dim of its own where only some have noise."""
     found = {}
     for view in views.names:
-        is_real = _has_noise(views, view)
+        is_real = has_noise(views, view)
         if is_real.any() and not is_real.all():
             found[f"noisy_feature_{view}"] = np.asarray(views.features(view))[is_real]
     return found
 
 
-def _has_noise(views: MultiView, view: str) -> np.ndarray:
+def has_noise(views: MultiView, view: str) -> np.ndarray:
+    """Say which features of a view have noise of their own."""
     return np.isin(views.likelihoods(view).values, ("gaussian", "student_t"))
 
 
-def _positions(view: str, part: Part, views: MultiView) -> np.ndarray:
+def place_features(view: str, part: Part, views: MultiView) -> np.ndarray:
+    """Find the positions of a part's features among those of its view."""
     place = {feature: d for d, feature in enumerate(views.features(view))}
     return np.array([place[feature] for feature in part.features])
 
@@ -185,7 +219,7 @@ def _draw_view(
     noise_sd = np.full((n_draws, n_groups, n_features), np.nan, dtype=np.float32)
     prior = spec.loadings_of(view)
     for part, state in pieces:
-        columns = _positions(view, part, views)
+        columns = place_features(view, part, views)
         for start in range(0, len(columns), _CHUNK):
             chunk = slice(start, start + _CHUNK)
             own, included = _draw_terms(state, chunk, n_draws, prior.positive, rng)
@@ -197,7 +231,7 @@ def _draw_view(
             noise_sd[:, :, columns] = 1 / np.sqrt(np.where(part.n_observed > 0, tau, np.nan))
     draws[f"loadings_{view}"] = (("draw", feature, "factor"), terms[:, :, :n_factors])
     intercepts = np.moveaxis(terms[:, :, n_factors : n_factors + n_groups], 2, 1)
-    is_real = _has_noise(views, view)
+    is_real = has_noise(views, view)
     real_feature = feature if is_real.all() else f"noisy_{feature}"
     noise_sd = noise_sd[:, :, is_real]
     by_group = n_groups > 1
@@ -248,7 +282,7 @@ def _summarise_view(view: str, pieces: list[tuple[Part, PartState]], views: Mult
     n_levels = max([part.levels.shape[1] for part, _ in pieces])
     levels = np.full((n_features, n_levels), np.nan)
     for part, state in pieces:
-        columns = _positions(view, part, views)
+        columns = place_features(view, part, views)
         mean[columns], inclusion[columns], nuisance[columns] = state.mean, state.inclusion, state.nuisance
         spread[columns] = state.spread if elementwise else state.covariance()
         curvature[columns] = part.curvature
@@ -272,6 +306,8 @@ def _summarise_view(view: str, pieces: list[tuple[Part, PartState]], views: Mult
     if n_levels:
         moments[f"levels_{view}"] = ((feature, f"cut_{view}"), levels)
     moments[f"likelihood_{view}"] = ((feature,), views.likelihoods(view).values.astype(np.str_))
+    if f"variable_{view}" in views.dataset:
+        moments[f"variable_{view}"] = ((feature,), views.variables(view))
 
 
 def part_state(moments: xr.Dataset, view: str, part: Part) -> tuple[PartState, Part]:

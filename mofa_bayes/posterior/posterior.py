@@ -30,7 +30,8 @@ class Posterior:
     tree
         DataTree with groups `posterior` (draws: `factors` (chain, draw, subject, factor), and by view `loadings_`,
         `intercept_`, `ard_`; `noise_sd_` where there is noise, `active_` under a spike-slab prior, `effects_` where
-        there are covariates; `factor_precision` where factors have one), `moments`, `preprocessing`, `fit` and, of
+        there are covariates; `factor_precision`, or `factors_active` and `factor_inclusion`, where the prior on factors
+        has them), `moments`, `preprocessing`, `fit` and, of
         engine vi, `starts`; its attributes are the provenance. Intercepts and noise have the dim `group` where the
         cohort has groups. Works with ArviZ: `az.summary(post.tree, var_names=["ard_rna"])`.
 

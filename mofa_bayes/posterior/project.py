@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from mofa_bayes.data.categories import CATEGORICAL, complete_one_hot
 from mofa_bayes.data.likelihoods import SUPPORT, find_outside
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import Preprocessing
 from mofa_bayes.engines.vi.infer import infer_given_globals
 from mofa_bayes.engines.vi.known import find_known
 from mofa_bayes.engines.vi.layout import Layout, lay_out
-from mofa_bayes.engines.vi.rows import PartGlobals
+from mofa_bayes.engines.vi.rows import PartGlobals, RowPrior
 from mofa_bayes.errors import DataError, IgnoredWarning, name_some
 from mofa_bayes.posterior.build import gather_rows, part_state
 from mofa_bayes.posterior.moments import FactorMoments
@@ -52,11 +53,17 @@ def infer_views(moments: xr.Dataset, views: MultiView, preprocessing: Preprocess
     layout = lay_out(views, preprocessing, find_known(views, preprocessing, groups))
     layout, globals_ = _with_fit(layout, moments)
     factors = tuple(str(name) for name in moments["factor"].values)
-    learned = moments.get("factor_precision")
-    rows = infer_given_globals(
-        layout, globals_, lambda group: np.ones(len(factors)) if learned is None else learned.values[group]
-    )
+    rows = infer_given_globals(layout, globals_, lambda group: _prior_of(moments, group))
     return gather_rows(layout, rows, views.subjects, factors)
+
+
+def _prior_of(moments: xr.Dataset, group: int) -> RowPrior:
+    """Prior of the factors of one group's subjects, as the fit learned it."""
+    precision = np.ones(moments.sizes["factor"])
+    if "factor_precision" in moments:
+        precision = moments["factor_precision"].values[group]
+    log_odds = moments["factor_log_odds"].values[group] if "factor_log_odds" in moments else np.empty(0)
+    return RowPrior(precision, log_odds)
 
 
 def _with_fit(layout: Layout, moments: xr.Dataset) -> tuple[Layout, dict[int, PartGlobals]]:
@@ -91,13 +98,23 @@ def as_views(tree: xr.DataTree, new: object) -> MultiView:
             do='Write post.project({"rna": df_rna}).',
         )
     moments = tree.children["moments"].to_dataset()
-    likelihoods = {
-        view: {str(column): str(stored[str(column)]) for column in table.columns if str(column) in stored}
-        for view, table in new.items()
-        if f"likelihood_{view}" in moments and isinstance(table, pd.DataFrame)
-        for stored in [moments[f"likelihood_{view}"].to_series()]
-    }
-    return MultiView.from_frames(new, likelihoods=likelihoods, uninformative="keep")
+    likelihoods, levels = {}, {}
+    for view, table in new.items():
+        if f"likelihood_{view}" in moments and isinstance(table, pd.DataFrame):
+            levels[view] = _levels(moments, view)
+            stored = moments[f"likelihood_{view}"].to_series().to_dict() | dict.fromkeys(levels[view], CATEGORICAL)
+            likelihoods[view] = {str(name): str(stored[str(name)]) for name in table.columns if str(name) in stored}
+    return MultiView.from_frames(new, likelihoods=likelihoods, levels=levels, uninformative="keep")
+
+
+def _levels(moments: xr.Dataset, view: str) -> dict[str, list[str]]:
+    """Levels of each categorical variable of the fit, by name."""
+    levels: dict[str, list[str]] = {}
+    if f"variable_{view}" in moments:
+        is_categorical = moments[f"likelihood_{view}"].values == CATEGORICAL
+        for name, variable in moments[f"variable_{view}"].to_series()[is_categorical].items():
+            levels.setdefault(str(variable), []).append(str(name)[len(str(variable)) + 1 :])
+    return levels
 
 
 def _match(moments: xr.Dataset, known: list[str], new: MultiView) -> MultiView:
@@ -118,7 +135,8 @@ def _match(moments: xr.Dataset, known: list[str], new: MultiView) -> MultiView:
     for view in known:
         dim = f"feature_{view}"
         coords[dim] = moments[dim].values
-        variables[f"likelihood_{view}"] = moments[f"likelihood_{view}"]
+        own = [name for name in (f"likelihood_{view}", f"variable_{view}") if name in moments]
+        variables |= {name: moments[name] for name in own}
         if view in shared:
             if moments[f"has_exposure_{view}"].item() and new.exposure(view) is None:
                 raise DataError(
@@ -156,6 +174,10 @@ def _match_features(moments: xr.Dataset, view: str, new: MultiView) -> xr.DataAr
             stacklevel=5,
         )
     values = new[view].reindex({dim: features}).transpose("subject", dim)
+    columns = moments[f"likelihood_{view}"].values == CATEGORICAL
+    if columns.any():
+        codes = moments[f"variable_{view}"].values[columns]
+        values[:, columns] = complete_one_hot(values.values[:, columns], codes)
     for likelihood in dict.fromkeys(moments[f"likelihood_{view}"].values):
         columns = moments[f"likelihood_{view}"].values == likelihood
         outside = find_outside(str(likelihood), values.values[:, columns])

@@ -11,6 +11,7 @@ from mofa_bayes.spec.priors import (
     Normal,
     Prior,
     SpikeSlab,
+    SpikeSlabFactors,
     StandardFactors,
 )
 
@@ -25,6 +26,7 @@ __all__ = [
     "Normal",
     "Prior",
     "SpikeSlab",
+    "SpikeSlabFactors",
     "StandardFactors",
     "ViewModel",
 ]

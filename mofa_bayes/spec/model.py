@@ -51,8 +51,12 @@ class FactorModel:
         Scaling of real-valued features before the fit: `feature` (unit standard deviation each), `view` (unit mean
         square over the view, keeping relative variances) or `none`. All are centred; the posterior reports on the
         original scale where it says so.
+    scale_groups
+        Besides, divide each view's real-valued values in each group by their standard deviation around the group's own
+        means: for groups measured on different scales.
     factors
-        Prior on factors: `StandardFactors()`, or `ARDFactors()` for factors that some groups may lack.
+        Prior on factors: `StandardFactors()`; `ARDFactors()` for factors that some groups may lack; or
+        `SpikeSlabFactors()` for factors that are zero in most subjects.
     noise
         Prior on the noise precision of each gaussian or student_t feature.
     intercept_scale
@@ -74,6 +78,7 @@ class FactorModel:
     n_factors: int = 10
     loadings: Prior = field(default_factory=SpikeSlab)
     scale: Scale = "feature"
+    scale_groups: bool = False
     factors: FactorPrior = field(default_factory=StandardFactors)
     noise: Gamma = field(default_factory=Gamma)
     intercept_scale: float = 5.0
@@ -91,13 +96,17 @@ class FactorModel:
         object.__setattr__(self, "n_factors", int(self.n_factors))
         _require_prior(self.loadings)
         _require_scale(self.scale)
+        if not isinstance(self.scale_groups, bool):
+            raise SpecError(
+                "scale_groups", got=repr(self.scale_groups)[:80], expected="True or False", do="Correct it."
+            )
         require_positive("intercept_scale", self.intercept_scale)
         require_gamma("noise", self.noise)
         if not isinstance(self.factors, FactorPrior):
             raise SpecError(
                 "factors",
                 got=repr(self.factors)[:80],
-                expected="StandardFactors() or ARDFactors()",
+                expected="StandardFactors(), ARDFactors() or SpikeSlabFactors()",
                 do="Pass one of these values.",
             )
         if not isinstance(self.min_variance, int | float) or not 0 <= self.min_variance < 1:

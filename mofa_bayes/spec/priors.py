@@ -130,8 +130,27 @@ class ARDFactors:
         require_gamma("precision of the factors' prior", self.precision)
 
 
-FactorPrior = StandardFactors | ARDFactors
-FACTOR_PRIORS: dict[str, type[FactorPrior]] = {prior.kind: prior for prior in (StandardFactors, ARDFactors)}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpikeSlabFactors:
+    """z = s v, v ~ N(0, 1), s ~ Bernoulli(theta), theta ~ Beta, per group and factor: most subjects may lack a factor.
+
+    The slab has unit variance, which leaves scale to the loadings; a group without a factor has a small theta.
+    """
+
+    kind: ClassVar[str] = "spike_slab"
+    is_learned: ClassVar[bool] = True
+    inclusion_a: float = 1.0
+    inclusion_b: float = 1.0
+
+    def __post_init__(self) -> None:
+        require_positive("inclusion_a of a spike-slab prior on factors", self.inclusion_a)
+        require_positive("inclusion_b of a spike-slab prior on factors", self.inclusion_b)
+
+
+FactorPrior = StandardFactors | ARDFactors | SpikeSlabFactors
+FACTOR_PRIORS: dict[str, type[FactorPrior]] = {
+    prior.kind: prior for prior in (StandardFactors, ARDFactors, SpikeSlabFactors)
+}
 
 
 def require_positive(what: str, value: object) -> None:

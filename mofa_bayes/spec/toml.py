@@ -21,6 +21,7 @@ def write_model(model: FactorModel) -> str:
     table: dict[str, Any] = {
         "n_factors": model.n_factors,
         "scale": model.scale,
+        "scale_groups": model.scale_groups,
         "intercept_scale": model.intercept_scale,
         "min_variance": model.min_variance,
         "loadings": _write_prior(model.loadings),

@@ -199,7 +199,7 @@ LIKELIHOODS = [
             DataError,
             f"declared {kind}",
         )
-        for kind in ("poisson", "negative_binomial", "ordinal", "categorical")
+        for kind in ("poisson", "negative_binomial", "ordinal")
         for wrong in (-1, 1.5)
     ),
 ]
@@ -444,19 +444,6 @@ FITS = [
         lambda w: mb.fit(frames(table()), mb.FactorModel(n_factors=2, views={"ehr": mb.ViewModel()}), progress=False),
         FitError,
         "'ehr'",
-    ),
-    *(
-        Case(
-            f"{kind} with vi",
-            lambda w, k=kind: mb.fit(
-                frames(with_column("n", COUNTS), likelihoods={"rna": {"n": k}}),
-                mb.FactorModel(n_factors=2),
-                progress=False,
-            ),
-            FitError,
-            kind,
-        )
-        for kind in ("categorical",)
     ),
 ]
 

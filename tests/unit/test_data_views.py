@@ -181,7 +181,7 @@ def test_zeros_and_ones_are_guessed_bernoulli_and_all_else_gaussian() -> None:
     assert set(guessed.index[guessed == "gaussian"]) == {"count", "half", "signed", "empty"}
 
 
-@pytest.mark.parametrize("kind", ["gaussian", "student_t", "poisson", "negative_binomial", "ordinal", "categorical"])
+@pytest.mark.parametrize("kind", ["gaussian", "student_t", "poisson", "negative_binomial", "ordinal"])
 def test_a_likelihood_may_be_declared_for_a_whole_view(kind: str) -> None:
     table = pd.DataFrame({"n": [0, 1, NAN], "m": [4, 2, 7]}, index=["u", "v", "w"])
     views = mb.MultiView.from_frames({"ehr": table}, likelihoods={"ehr": kind})

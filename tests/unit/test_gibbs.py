@@ -284,6 +284,18 @@ def test_order_of_subjects_features_and_views_does_not_matter(plain):
     assert_same(sample(plain), sample(shuffled))
 
 
+def test_values_are_used_in_place_or_copied_with_the_same_result(plain, monkeypatch):
+    frames = {view: plain[view].to_pandas().sort_index(axis=1) for view in plain.names}
+    frames["a"] = frames["a"].mask(np.random.default_rng(0).random(frames["a"].shape) < 0.1)
+    holes = mb.MultiView.from_frames(frames)
+    copied = sample(holes, n_draws=2, n_tune=1)
+    monkeypatch.setattr("mofa_bayes.engines.vi.layout.IN_PLACE_BYTES", 0)
+    assert any(own.values.has_holes for block in arrange(holes, SPEC).blocks for own in block.cells.values())
+    in_place = sample(holes, n_draws=2, n_tune=1)
+    for name, values in copied.chains[0].items():
+        np.testing.assert_allclose(in_place.chains[0][name], values, rtol=1e-3, atol=1e-4, err_msg=name)
+
+
 def test_loadings_that_may_not_be_negative_are_not(plain):
     spec = mb.FactorModel(n_factors=2, loadings=mb.SpikeSlab(positive=True))
     draws = label_gibbs(sample(plain, spec), plain, spec)
@@ -319,8 +331,8 @@ def test_what_it_cannot_sample_is_refused_before_anything_is_drawn(plain):
 
 
 BAD = [
-    {"n_draws": 1},
-    {"n_tune": -1},
+    {"n_draws": 0},
+    {"n_tune": 0},
     {"n_chains": 0},
     {"thin": 1.5},
     {"n_jobs": 0},

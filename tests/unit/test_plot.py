@@ -2,12 +2,24 @@
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 import mofa_bayes as mb
-from mofa_bayes.plot import plot_factor, plot_loadings, plot_variance, save_figure
+from mofa_bayes.checking import Calibration
+from mofa_bayes.errors import DataError
+from mofa_bayes.plot import (
+    plot_chain_ranks,
+    plot_factor,
+    plot_loadings,
+    plot_pareto_k,
+    plot_predictive,
+    plot_ranks,
+    plot_variance,
+    save_figure,
+)
 
 mpl.use("Agg")
 
@@ -49,3 +61,42 @@ def test_saved_figure_is_a_picture_and_is_closed(post, tmp_path):
     assert plt.get_fignums() == before
     assert [path.name for path in tmp_path.iterdir()] == ["variance.png"]
     assert plt.imread(tmp_path / "variance.png").std() > 0.01
+
+
+def test_predictive_figure_shows_each_feature_and_marks_those_outside(post, cohort, ax):
+    diagnosis = mb.diagnose(post, cohort.views, n_draws=50)
+    assert plot_predictive(diagnosis, "rna", statistic="mean", ax=ax) is ax
+    table = diagnosis.predictive.table
+    own = table[(table["view"] == "rna") & (table["statistic"] == "mean")].sort_values("replicated")
+    np.testing.assert_allclose(ax.collections[-1].get_offsets()[:, 1], own["observed"])
+    with pytest.raises(DataError, match="zeros"):
+        plot_predictive(diagnosis, "rna", statistic="zeros")
+    with pytest.raises(DataError, match="without views"):
+        plot_predictive(mb.diagnose(post), "rna")
+
+
+def test_pareto_figure_shows_every_subject_without_a_name(post, cohort, ax):
+    diagnosis = mb.diagnose(post, cohort.views, n_draws=50)
+    assert plot_pareto_k(diagnosis, ax=ax) is ax
+    np.testing.assert_allclose(ax.collections[-1].get_offsets()[:, 1], np.sort(diagnosis.loo.pareto_k))
+    assert not any(label.get_text() in post.subjects for label in ax.get_xticklabels())
+    with pytest.raises(DataError, match="without"):
+        plot_pareto_k(mb.diagnose(post))
+
+
+def test_chain_ranks_are_flat_for_chains_that_agree(post, ax):
+    assert plot_chain_ranks(post, "rna", ax=ax) is ax
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), 1.0)
+    with pytest.raises(DataError, match="view"):
+        plot_chain_ranks(post, "none")
+
+
+def test_rank_figure_has_a_line_for_each_ranked_entry(ax):
+    ranks = pd.DataFrame(
+        [(r, "noise", which, r * 10 + which) for r in range(10) for which in (0, 1)],
+        columns=["replicate", "quantity", "which", "rank"],
+    )
+    calibration = Calibration("vi", "", pd.DataFrame(), ranks, pd.DataFrame(), 10, 0, 0, 1.0, ())
+    assert plot_ranks(calibration, ax=ax) is ax
+    assert len(ax.lines) == 2
+    assert max(abs(ax.lines[0].get_ydata())) < 0.11

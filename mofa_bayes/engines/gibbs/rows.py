@@ -9,7 +9,7 @@ from mofa_bayes.engines.vi.families import Local
 from mofa_bayes.engines.vi.kernels import second_moments
 from mofa_bayes.engines.vi.layout import Block, Part
 from mofa_bayes.engines.vi.packed import Array, n_packed, pack, unpack
-from mofa_bayes.engines.vi.rows import PartGlobals, PartSums, Rows, Sums, add, collect_sums, infer_rows
+from mofa_bayes.engines.vi.rows import PartGlobals, PartSums, RowPrior, Rows, Sums, add, collect_sums, infer_rows
 
 # Exponential of mean 10, as the graph has it: it says little about the dispersion of counts.
 DISPERSION_RATE = 0.1
@@ -42,24 +42,32 @@ def draw_rows(problem: Problem, point: Point, rng: np.random.Generator) -> tuple
     Factors (N, K), and the sums over rows given them.
     """
     parts = problem.layout.parts
-    known = {number: _as_known(part, own) for number, (part, own) in enumerate(zip(parts, point.parts, strict=True))}
+    pairs = enumerate(zip(parts, point.parts, strict=True))
+    known = {number: _as_known(part, own, point.n_factors) for number, (part, own) in pairs}
     factors = np.empty_like(point.factors)
     total: Sums | None = None
     for block in problem.layout.blocks:
         locals_ = _augment(block, parts, point, rng)
-        rows, _ = infer_rows(block, parts, known, locals_, point.factor_precision[block.group])
+        prior = RowPrior(point.factor_precision[block.group], np.empty(0))
+        rows, _ = infer_rows(block, parts, known, locals_, prior, certain(point.factors[block.rows]))
         own = rows.mean + _draw_noise(rows, rng)
         factors[block.rows] = own
-        certain = Rows(own, np.zeros((1, n_packed(point.n_factors))))
-        sums = collect_sums(block, parts, certain, locals_, 0.0)
+        sums = collect_sums(block, parts, certain(own), locals_, 0.0)
         total = sums if total is None else add(total, sums)
     assert total is not None
     return factors, total
 
 
+def certain(factors: Array) -> Rows:
+    """Take factors as known."""
+    return Rows(factors, np.zeros((1, n_packed(factors.shape[1]))))
+
+
 def sums_by_group(problem: Problem, number: int, sums: Sums) -> PartSums:
     """Stack a part's sums over groups: cross (G, D, J), grams (G, n_gram, P), squares (G, D) or (G, 0)."""
     own = [sums.parts.get((number, group)) for group in range(len(problem.rows_of))]
+    if len(own) == 1 and own[0] is not None:
+        return PartSums(own[0].cross[None], own[0].grams[None], own[0].squares[None], 0.0)
     some = next(one for one in own if one is not None)
     nothing = PartSums(np.zeros_like(some.cross), np.zeros_like(some.grams), np.zeros_like(some.squares), 0.0)
     filled = [one or nothing for one in own]
@@ -71,14 +79,15 @@ def _terms(block: Block, point: Point) -> Array:
     return np.column_stack([point.factors[block.rows], block.design])
 
 
-def _as_known(part: Part, own: PartPoint) -> PartGlobals:
+def _as_known(part: Part, own: PartPoint, n_factors: int) -> PartGlobals:
     """Reduce loadings to what rows need to know; pairs only of columns that not all rows share."""
     if part.likelihood == "gaussian":
         pairs = second_moments(own.terms[part.scattered], _CERTAIN)
         total = np.stack([pack((own.terms * tau[:, None]).T @ own.terms) for tau in own.tau])
     else:
         pairs, total = second_moments(own.terms, _CERTAIN), np.empty((0, 0))
-    return PartGlobals(own.terms, pairs, total, own.tau, own.tau, own.nuisance)
+    weighted = own.terms[:, :n_factors] * own.tau[:, :, None]
+    return PartGlobals(own.terms, pairs, total, own.tau, own.tau, weighted, own.nuisance)
 
 
 def _augment(block: Block, parts: tuple[Part, ...], point: Point, rng: np.random.Generator) -> dict[int, Local]:

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.optimize import minimize
 
+from mofa_bayes.engines.vi.factor_priors import GroupArd, Standard
 from mofa_bayes.engines.vi.globals import Globals
 from mofa_bayes.engines.vi.layout import Layout
 from mofa_bayes.engines.vi.packed import Array, diagonal_of, unpack
@@ -19,27 +20,31 @@ from mofa_bayes.engines.vi.rows import Sums
 from mofa_bayes.spec import ARD, Prior
 
 
-def best_scale(globals_: Globals, sums: Sums, n_rows: int) -> Array | None:
+def best_scale(globals_: Globals, sums: Sums) -> Array | None:
     """Scale c_k for z_k -> c_k z_k, w_k -> w_k / c_k, alpha_k -> c_k^2 alpha_k that raises the bound most.
 
-    The bound changes by (N + 2 sum_m a0) log c - (c^2 - 1) (sum_n E[z_k^2] + 2 sum_m b0 E[alpha_mk]) / 2: the entropy
-    and the prior of w cancel, whatever the inclusion.
+    The bound changes by (n + 2 sum_m a0) log c - (c^2 - 1) (sum_n E[z_k^2] + 2 sum_m b0 E[alpha_mk]) / 2, n being the
+    number of rows or, where factors are sparse, sum_n q(s_nk = 1): the entropy and the prior of w cancel, whatever the
+    inclusion.
 
     Returns
     -------
     c (K,), or None where a prior does not follow a change of scale.
     """
     weights = scale_weights(list(globals_.views.values()))
-    if weights is None or globals_.factors is not None:
+    if weights is None or isinstance(globals_.factors, GroupArd):
         return None
     square = sum((own[diagonal_of(globals_.n_factors)] for own in sums.factors.values()), np.zeros(globals_.n_factors))
-    result: Array = np.sqrt((n_rows + weights[0]) / (square + weights[1]))
+    active = sum(sums.active.values(), np.zeros(globals_.n_factors))
+    result: Array = np.sqrt((active + weights[0]) / (square + weights[1]))
     return result
 
 
 def can_rotate(priors: Mapping[str, Prior], globals_: Globals) -> bool:
     """Whether rotations keep the form of every prior."""
-    return globals_.factors is None and all(isinstance(own, ARD) and not own.positive for own in priors.values())
+    return isinstance(globals_.factors, Standard) and all(
+        isinstance(own, ARD) and not own.positive for own in priors.values()
+    )
 
 
 def best_rotation(layout: Layout, globals_: Globals, sums: Sums) -> Array | None:

@@ -6,33 +6,30 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import digamma
 
+from mofa_bayes.engines.vi.factor_priors import FactorState, first_factor_state
 from mofa_bayes.engines.vi.layout import Layout, Part
 from mofa_bayes.engines.vi.loadings import Above, Mapper, is_together, quadratic_forms, update_loadings
-from mofa_bayes.engines.vi.packed import Array, Index, diagonal_of
+from mofa_bayes.engines.vi.packed import Array, Index, diagonal_of, n_packed
 from mofa_bayes.engines.vi.part_state import PartState
-from mofa_bayes.engines.vi.priors import ArdState, ViewState, first_state, follow_dense, gamma_kl
+from mofa_bayes.engines.vi.priors import ViewState, first_state, follow_dense, gamma_kl
 from mofa_bayes.engines.vi.rows import PartGlobals, PartSums, Sums
-from mofa_bayes.spec import ARD, ARDFactors, FactorModel, Gamma, Prior
+from mofa_bayes.spec import ARD, FactorModel, FactorPrior, Gamma, Prior, SpikeSlabFactors, StandardFactors
 
 _LOG_2PI = float(np.log(2 * np.pi))
 
 
 @dataclass(frozen=True, slots=True)
 class Globals:
-    """q of all globals: one state per part, one per view, and the precision of factors per group (G, K)."""
+    """q of all globals: one state per part, one per view, and what stands above the factors."""
 
     parts: tuple[PartState, ...]
     views: Mapping[str, ViewState]
-    factors: ArdState | None
+    factors: FactorState
 
     @property
     def n_factors(self) -> int:
         """Number of factors."""
         return self.parts[0].n_factors
-
-    def factor_precision(self, group: int) -> Array:
-        """Prior precision of the factors of a group's rows (K,)."""
-        return np.ones(self.n_factors) if self.factors is None else self.factors.alpha[group]
 
     def summarise(self, layout: Layout) -> dict[int, PartGlobals]:
         """Reduce to what rows need to know."""
@@ -40,11 +37,8 @@ class Globals:
 
     def keep(self, factors: Index) -> "Globals":
         """Keep some factors, in the order given."""
-        own = self.factors
-        if own is not None:
-            own = replace(own, shape=own.shape[:, factors], rate=own.rate[:, factors])
         views = {view: state.keep(factors) for view, state in self.views.items()}
-        return Globals(tuple(state.keep(factors) for state in self.parts), views, own)
+        return Globals(tuple(state.keep(factors) for state in self.parts), views, self.factors.keep(factors))
 
     def rescale(self, scale: Array) -> "Globals":
         """Apply w_k -> w_k / scale_k, with what stands above following where its form allows."""
@@ -62,15 +56,16 @@ def dense_priors(priors: Mapping[str, Prior]) -> dict[str, Prior]:
     return {view: ARD(precision=getattr(prior, "precision", Gamma())) for view, prior in priors.items()}
 
 
+def dense_factors(prior: FactorPrior) -> FactorPrior:
+    """Name the prior on factors of the model from which every other starts."""
+    return StandardFactors() if isinstance(prior, SpikeSlabFactors) else prior
+
+
 def first_globals(layout: Layout, spec: FactorModel, priors: Mapping[str, Prior]) -> Globals:
     """Globals before anything is known: loadings 0, unit precisions, noise as large as each feature's own variance."""
     parts = tuple(_first_part(layout, part, spec.n_factors, priors[part.view]) for part in layout.parts)
     views = {view: first_state(prior, _n_features(layout, view), spec.n_factors) for view, prior in priors.items()}
-    factors = None
-    if isinstance(spec.factors, ARDFactors):
-        ones = np.ones((len(layout.groups), spec.n_factors))
-        factors = ArdState(spec.factors.precision, ones, ones)
-    return Globals(parts, views, factors)
+    return Globals(parts, views, first_factor_state(dense_factors(spec.factors), len(layout.groups), spec.n_factors))
 
 
 def _first_part(layout: Layout, part: Part, n_factors: int, prior: Prior) -> PartState:
@@ -90,7 +85,7 @@ def _first_part(layout: Layout, part: Part, n_factors: int, prior: Prior) -> Par
     return PartState(mean, spread, no_basis, nothing, nothing, everything, shape, rate, nuisance)
 
 
-def follow(globals_: Globals, layout: Layout, priors: Mapping[str, Prior]) -> Globals:
+def follow(globals_: Globals, layout: Layout, priors: Mapping[str, Prior], own_factors: FactorPrior) -> Globals:
     """Start a model from its dense fit: the same means and variances under its own priors."""
     parts: list[PartState] = []
     squares: dict[str, list[Array]] = {view: [] for view in layout.views}
@@ -110,7 +105,23 @@ def follow(globals_: Globals, layout: Layout, priors: Mapping[str, Prior]) -> Gl
     views = {
         view: follow_dense(priors[view], own, np.concatenate(squares[view])) for view, own in globals_.views.items()
     }
-    return Globals(tuple(parts), views, globals_.factors)
+    factors = globals_.factors
+    if isinstance(own_factors, SpikeSlabFactors):
+        factors = first_factor_state(own_factors, len(layout.groups), n_factors)
+    return Globals(tuple(parts), views, factors)
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The evidence lower bound by where it comes from: each view, and the rows with what stands above them."""
+
+    by_view: Mapping[str, float]
+    rows: float
+
+    @property
+    def total(self) -> float:
+        """The bound."""
+        return self.rows + sum(self.by_view.values())
 
 
 def update_globals(
@@ -120,32 +131,45 @@ def update_globals(
     globals_: Globals,
     sums: Sums,
     mapper: Mapper = map,
-) -> tuple[Globals, float]:
+) -> tuple[Globals, Bound]:
     """One coordinate-ascent pass over the globals given the rows' sums; returns them with the bound they reach."""
-    known_precision = spec.intercept_scale**-2
-    bound = sums.entropy
-    parts: list[PartState] = []
-    views: dict[str, ViewState] = {}
-    for view, own in globals_.views.items():
-        squares, active, start = [], [], 0
-        for number, part in enumerate(layout.parts):
-            if part.view != view:
-                continue
-            stop = start + part.n_features
-            rows = slice(start, stop) if len(own.precision) > 1 else slice(0, 1)
-            above = Above(own.precision[rows], own.log_precision[rows], own.log_odds, known_precision)
-            by_group = _by_group(layout, number, sums)
-            state, square, gained = update_loadings(part, globals_.parts[number], priors[view], above, by_group, mapper)
-            state, likelihood = _update_noise(part, state, by_group, spec.noise)
-            parts.append(state)
-            squares.append(square)
-            active.append(state.inclusion)
-            bound += gained + likelihood
-            start = stop
-        views[view], gained = own.update(np.concatenate(squares), np.concatenate(active))
-        bound += gained
-    factors, gained = _update_factors(globals_, layout, sums)
-    return Globals(tuple(parts), views, factors), float(bound + gained)
+    by_view: dict[str, float] = {}
+    updated = globals_
+    for view in globals_.views:
+        updated, by_view[view] = update_view(layout, spec, priors[view], updated, view, sums, mapper)
+    factors, gained = _update_factors(globals_.factors, layout, sums)
+    return replace(updated, factors=factors), Bound(by_view, sums.entropy + gained)
+
+
+def update_view(
+    layout: Layout,
+    spec: FactorModel,
+    prior: Prior,
+    globals_: Globals,
+    view: str,
+    sums: Sums,
+    mapper: Mapper = map,
+) -> tuple[Globals, float]:
+    """Update loadings, noise and what stands above them of a view; returns globals and its share of the bound."""
+    own = globals_.views[view]
+    parts = list(globals_.parts)
+    squares, active, start, bound = [], [], 0, 0.0
+    for number, part in enumerate(layout.parts):
+        if part.view != view:
+            continue
+        stop = start + part.n_features
+        rows = slice(start, stop) if len(own.precision) > 1 else slice(0, 1)
+        above = Above(own.precision[rows], own.log_precision[rows], own.log_odds, spec.intercept_scale**-2)
+        by_group = _by_group(layout, number, sums)
+        state, square, gained = update_loadings(part, parts[number], prior, above, by_group, mapper)
+        parts[number], likelihood = _update_noise(part, state, by_group, spec.noise)
+        squares.append(square)
+        active.append(state.inclusion)
+        bound += gained + likelihood
+        start = stop
+    updated, gained = own.update(np.concatenate(squares), np.concatenate(active))
+    changed = replace(globals_, parts=tuple(parts), views={**globals_.views, view: updated})
+    return changed, float(bound + gained)
 
 
 def _n_features(layout: Layout, view: str) -> int:
@@ -155,6 +179,9 @@ def _n_features(layout: Layout, view: str) -> int:
 def _by_group(layout: Layout, number: int, sums: Sums) -> PartSums:
     """Stack a part's sums over groups: cross (G, D, J), grams (G, n_gram, P), squares (G, D) or (G, 0)."""
     own = [sums.parts.get((number, group)) for group in range(len(layout.groups))]
+    if len(own) == 1 and own[0] is not None:
+        only = own[0]  # as it is: stacking would copy the largest table of all
+        return PartSums(only.cross[None], only.grams[None], only.squares[None], only.constant)
     some = next(one for one in own if one is not None)
     nothing = PartSums(np.zeros_like(some.cross), np.zeros_like(some.grams), np.zeros_like(some.squares), 0.0)
     filled = [one or nothing for one in own]
@@ -183,20 +210,13 @@ def _update_noise(part: Part, state: PartState, sums: PartSums, noise: Gamma) ->
     return replace(state, noise_shape=shape, noise_rate=rate), float(bound)
 
 
-def _update_factors(globals_: Globals, layout: Layout, sums: Sums) -> tuple[ArdState | None, float]:
-    """Update the precision of factors per group; return it with E[log p(z)] plus (log 2 pi) / 2 each, less its KL."""
-    n_factors = globals_.n_factors
-    diagonal = diagonal_of(n_factors)
-    empty = np.zeros(n_factors * (n_factors + 1) // 2)
-    square = np.stack([sums.factors.get(group, empty)[diagonal] for group in range(len(layout.groups))])
-    if globals_.factors is None:
-        return None, float(-square.sum() / 2)
-    prior = globals_.factors.prior
+def _update_factors(state: FactorState, layout: Layout, sums: Sums) -> tuple[FactorState, float]:
+    groups = range(len(layout.groups))
+    some = next(iter(sums.active.values()))
+    diagonal, nothing = diagonal_of(len(some)), np.zeros(n_packed(len(some)))
+    square = np.stack([sums.factors.get(group, nothing)[diagonal] for group in groups])
+    active = np.stack([sums.active.get(group, np.zeros_like(some)) for group in groups])
     count = np.zeros(len(layout.groups))
     for block in layout.blocks:
         count[block.group] += block.n_rows
-    shape, rate = prior.shape + np.repeat(count[:, None], n_factors, axis=1) / 2, prior.rate + square / 2
-    updated = ArdState(prior, shape, rate)
-    log_precision = digamma(shape) - np.log(rate)
-    bound = (count[:, None] * log_precision - updated.alpha * square).sum() / 2
-    return updated, float(bound - gamma_kl(shape, rate, prior).sum())
+    return state.update(square, active, count)

@@ -4,12 +4,13 @@ Rows and columns are put in a canonical order (by name), so that the answer does
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from mofa_bayes.data.categories import CATEGORICAL, one_hot_groups
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import Preprocessing
 from mofa_bayes.engines.vi.families import FAMILIES, Family
@@ -47,6 +48,8 @@ class Part:
         Weight of the square of eta in each column's bound, apart from what entries or noise add, (D,).
     levels
         Ordinal only: standard-normal quantiles of the cumulative frequencies (D, L + 1); empty otherwise.
+    members
+        Categorical only: which columns code which variable (D, V), 1 or 0; empty otherwise.
     """
 
     view: str
@@ -61,6 +64,7 @@ class Part:
     exposure: float
     curvature: Array
     levels: Array
+    members: Array
 
     @property
     def family(self) -> Family:
@@ -185,10 +189,16 @@ def lay_out(views: MultiView, preprocessing: Preprocessing, known: Known) -> Lay
         own = [b for b, rows in enumerate(groups) if present[view][rows[0]]]
         exposure = known.exposures.get(view, np.zeros(len(order)))
         for likelihood, columns in _split_view(views, view):
-            tables = [_read(views, preprocessing, view, order[groups[b]], columns) for b in own]
+            names_of = [known.groups[known.group_of[groups[b][0]]] for b in own]
+            tables = [
+                _read(views, preprocessing, view, order[groups[b]], columns, group)
+                for b, group in zip(own, names_of, strict=True)
+            ]
             part = _describe(
                 view, likelihood, tuple(names[d] for d in columns), tables, [groups[b] for b in own], known
             )
+            if likelihood == CATEGORICAL:
+                part = replace(part, members=one_hot_groups(views.variables(view)[columns]))
             for b, table in zip(own, tables, strict=True):
                 cells[b][len(parts)] = _make_cells(table, part, exposure[groups[b]])
             parts.append(part)
@@ -230,8 +240,8 @@ class _Table:
         return scaled
 
 
-def _read(views: MultiView, preprocessing: Preprocessing, view: str, rows: Index, columns: Index) -> _Table:
-    """Read some rows and columns of a view: as a view where nothing has to be moved or filled, else as a copy.
+def _read(views: MultiView, preprocessing: Preprocessing, view: str, rows: Index, columns: Index, group: str) -> _Table:
+    """Read some rows of one group and some columns: as a view where nothing has to be moved, else as a copy.
 
     A large view in the order of its names is then never copied; small ones always are, so that every order of the same
     cohort goes through the very same arithmetic. Where the centre of a feature is many times its scale,
@@ -243,11 +253,12 @@ def _read(views: MultiView, preprocessing: Preprocessing, view: str, rows: Index
     in_place = is_ordered and values.nbytes >= IN_PLACE_BYTES
     if in_place and values.dtype.kind == "f" and set(views.likelihoods(view).values) == {"gaussian"}:
         own = values[rows[0] : rows[-1] + 1]
-        center, scale = preprocessing.center(view), preprocessing.scale(view)
+        center = preprocessing.center(view)
+        scale = preprocessing.scale(view) * preprocessing.group_scale(view, [group])
         limit = _MAX_OFFSET if values.dtype == np.float32 else _MAX_OFFSET**2
-        if not np.isnan(own).any() and np.abs(center).max() <= limit * scale.min():
+        if np.abs(center).max() <= limit * scale.min():
             return _Table(own, center, scale)
-    return _Table(preprocessing.apply(view, values[rows])[:, columns], nothing, nothing)
+    return _Table(preprocessing.apply(view, values[rows], [group] * len(rows))[:, columns], nothing, nothing)
 
 
 def _describe(
@@ -294,6 +305,7 @@ def _describe(
         levels=_find_levels([table.values for table in tables], largest, n_seen)
         if likelihood == "ordinal"
         else np.empty((0, 0)),
+        members=np.empty((0, 0)),
     )
 
 
@@ -329,12 +341,15 @@ def _group_rows(patterns: NDArray[np.intp]) -> Sequence[NDArray[np.intp]]:
 def _make_cells(table: _Table, part: Part, log_exposure: Array) -> Cells:
     """Make a block's cells; a copy is its own to fill with zeros where values are missing."""
     if table.scale.size:
-        values = Values(table.values, np.empty((0, 0)), log_exposure, part.levels, table.center, table.scale)
-        return Cells(values, None)
+        gaps = find_gaps(np.isnan(table.values[:, part.scattered]), part.scattered, table.values)
+        values = Values(
+            table.values, np.empty((0, 0)), log_exposure, part.levels, table.center, table.scale, gaps is not None
+        )
+        return Cells(values, gaps)
     missing = np.isnan(table.values)
     y = np.ascontiguousarray(table.values)
     y[missing] = 0
     # A gaussian column needs no mask: its bound is linear in y, and a missing y of 0 adds nothing to it.
     observed = np.empty((0, 0)) if part.likelihood == "gaussian" else (~missing).astype(np.float64)
-    gaps = None if part.family.is_entrywise else find_gaps(missing[:, part.scattered])
-    return Cells(Values(y, observed, log_exposure, part.levels), gaps)
+    gaps = None if part.family.is_entrywise else find_gaps(missing[:, part.scattered], part.scattered, np.empty((0, 0)))
+    return Cells(Values(y, observed, log_exposure, part.levels, members=part.members), gaps)

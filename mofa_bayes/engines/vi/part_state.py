@@ -9,6 +9,8 @@ from mofa_bayes.engines.vi.layout import Part
 from mofa_bayes.engines.vi.packed import Array, Index, diagonal_of, pack, packed_positions, unpack
 from mofa_bayes.engines.vi.rows import PartGlobals
 
+_CHUNK = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class PartState:
@@ -119,7 +121,9 @@ class PartState:
             pairs, total = self.pairs(), np.empty((0, 0))
         else:
             pairs, total = self.pairs(part.scattered), np.stack([self.pairs_total(own) for own in square])
-        return PartGlobals(self.mean, pairs, total, self.kappa_weight(part), square, self.nuisance)
+        kappa_weight = self.kappa_weight(part)
+        weighted = self.mean[:, : self.n_factors] * kappa_weight[:, :, None]
+        return PartGlobals(self.mean, pairs, total, kappa_weight, square, weighted, self.nuisance)
 
     def keep(self, factors: Index) -> "PartState":
         """Keep some factors, in the order given."""
@@ -167,6 +171,8 @@ class PartState:
         if self.has_basis:
             basis = full.T @ basis
         else:
-            spread = pack(full.T @ unpack(spread, n_terms) @ full)
+            # Some features at a time: unpacked, all of them would take twice the room of the packed table.
+            chunks = np.array_split(spread, -(-len(spread) // _CHUNK))
+            spread = np.concatenate([pack(full.T @ unpack(chunk, n_terms) @ full) for chunk in chunks])
         turned = replace(self, mean=mean, spread=spread, basis=basis)
         return replace(turned, slab_mean=mean[:, :size], slab_variance=turned.variances()[:, :size])

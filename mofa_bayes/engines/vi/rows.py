@@ -1,32 +1,78 @@
 """What one block of rows contributes: q(z) given the globals, and the sums the globals need. Pure functions."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from mofa_bayes.engines.vi.families import Local
-from mofa_bayes.engines.vi.kernels import second_moments, solve_rows
+from mofa_bayes.engines.vi.kernels import second_moments, solve_rows, sweep_elements
 from mofa_bayes.engines.vi.layout import Block, Cells, Part
-from mofa_bayes.engines.vi.packed import Array, Index, n_packed, pack, packed_positions, pair_weights, unpack
+from mofa_bayes.engines.vi.packed import (
+    Array,
+    Index,
+    diagonal_of,
+    n_packed,
+    pack,
+    packed_positions,
+    pair_weights,
+    unpack,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """q(z) of a block: `mean` (n, K) and packed `covariance` (n, K(K+1)/2), or (1, .) where all rows share it."""
+    """q(z) of a block.
+
+    Attributes
+    ----------
+    mean, covariance
+        (n, K), and packed (n, K(K+1)/2) or (1, .) where all rows share it.
+    slab_mean, slab_variance, inclusion
+        Where factors are sparse: location and scale of q(z | s = 1), and q(s = 1), each (n, K); empty otherwise.
+    """
 
     mean: Array
     covariance: Array
+    slab_mean: Array = field(default_factory=lambda: np.empty((0, 0)))
+    slab_variance: Array = field(default_factory=lambda: np.empty((0, 0)))
+    inclusion: Array = field(default_factory=lambda: np.empty((0, 0)))
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether each factor of each row may be zero."""
+        return self.inclusion.size > 0
+
+    @property
+    def active(self) -> Array:
+        """Sum of q(s = 1) over rows (K,): their number where factors are not sparse."""
+        if self.is_sparse:
+            total: Array = self.inclusion.sum(axis=0)
+            return total
+        return np.full(self.mean.shape[1], float(len(self.mean)))
 
     def transform(self, matrix: Array) -> "Rows":
-        """Return q of z @ matrix (K, K)."""
-        turned = matrix.T @ unpack(self.covariance, len(matrix)) @ matrix
-        return Rows(self.mean @ matrix, pack(turned))
+        """Return q of z @ matrix (K, K), which only moves, turns and scales single factors where they are sparse."""
+        mean, covariance = self.mean @ matrix, pack(matrix.T @ unpack(self.covariance, len(matrix)) @ matrix)
+        if not self.is_sparse:
+            return Rows(mean, covariance)
+        moved = self.slab_mean @ matrix, self.slab_variance @ np.square(matrix), self.inclusion @ (matrix != 0)
+        return Rows(mean, covariance, *moved)
 
     def keep(self, factors: Index) -> "Rows":
         """Keep some factors, in the order given."""
-        pairs = packed_positions(factors)
-        return Rows(np.ascontiguousarray(self.mean[:, factors]), np.ascontiguousarray(self.covariance[:, pairs]))
+        slabs = (self.slab_mean, self.slab_variance, self.inclusion)
+        kept = (own[:, factors] for own in slabs) if self.is_sparse else slabs
+        pairs = self.covariance[:, packed_positions(factors)]
+        return Rows(*(np.ascontiguousarray(own) for own in (self.mean[:, factors], pairs, *kept)))
+
+
+@dataclass(frozen=True, slots=True)
+class RowPrior:
+    """Prior of the factors of a group's rows: precision (K,), and E[logit theta] (K,), empty unless they are sparse."""
+
+    precision: Array
+    log_odds: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +89,8 @@ class PartGlobals:
         Packed sum_d weight_d E[w~ w~'] per group (G, P); for entrywise families empty.
     kappa_weight, square_weight
         What multiplies kappa and the square of each column, per group (G, D): tau where there is noise.
+    weighted
+        Loadings times `kappa_weight`, (G, D, K).
     nuisance
         The columns' own parameters (D,).
     """
@@ -52,6 +100,7 @@ class PartGlobals:
     total: Array
     kappa_weight: Array
     square_weight: Array
+    weighted: Array
     nuisance: Array
 
 
@@ -84,23 +133,29 @@ class Sums:
         (part, group) -> sums.
     factors
         Group -> sum_n E[z z'] packed (K(K+1)/2,).
+    active
+        Group -> sum_n q(s_n = 1) (K,): the number of rows where factors are not sparse.
     entropy
-        sum_n of the entropy of q(z_n) plus log 2 pi terms of its prior: sum_n (log|V_n| + K) / 2.
+        sum_n of the entropy of q(z_n, s_n) less active (log 2 pi) / 2: sum_n (log|V_n| + K) / 2 where not sparse.
     """
 
     parts: Mapping[tuple[int, int], PartSums]
     factors: Mapping[int, Array]
+    active: Mapping[int, Array]
     entropy: float
 
 
 def add(left: Sums, right: Sums) -> Sums:
     """Add the sums of two sets of rows; `left` is given up."""
-    parts, factors = dict(left.parts), dict(left.factors)
+    parts = dict(left.parts)
     for key, part in right.parts.items():
         parts[key] = parts[key].absorb(part) if key in parts else part
-    for group, own in right.factors.items():
-        factors[group] = factors[group] + own if group in factors else own
-    return Sums(parts, factors, left.entropy + right.entropy)
+    factors, active = (_add_groups(*both) for both in ((left.factors, right.factors), (left.active, right.active)))
+    return Sums(parts, factors, active, left.entropy + right.entropy)
+
+
+def _add_groups(left: Mapping[int, Array], right: Mapping[int, Array]) -> dict[int, Array]:
+    return {group: sum(own[group] for own in (left, right) if group in own) for group in {**left, **right}}  # type: ignore[misc]
 
 
 def bound_entries(
@@ -133,19 +188,24 @@ def _predict(part: Part, known: PartGlobals, terms: Array, pairs: Array) -> tupl
 
 
 def infer_rows(
-    block: Block, parts: tuple[Part, ...], known: Mapping[int, PartGlobals], locals_: Mapping[int, Local], prior: Array
+    block: Block,
+    parts: tuple[Part, ...],
+    known: Mapping[int, PartGlobals],
+    locals_: Mapping[int, Local],
+    prior: RowPrior,
+    before: Rows,
 ) -> tuple[Rows, float]:
     """Update q(z) of a block.
 
     q(z_n) has precision diag(prior) + sum_d omega_nd E[w_d w_d'] and linear term
     sum_d kappa_nd E[w_d] - omega_nd E[w_d u_d'] x_n over observed d, x_n being the known terms and u_d their
-    coefficients; kappa and omega carry tau where there is noise.
+    coefficients; kappa and omega carry tau where there is noise. Sparse factors are updated one by one, from `before`.
 
     Returns
     -------
-    The new rows, and sum_n (log|V_n| + K) / 2.
+    The new rows, and the entropy of q(z, s) less active (log 2 pi) / 2, summed over rows.
     """
-    n_factors = len(prior)
+    n_factors = len(prior.precision)
     size = n_packed(n_factors)
     n_terms = n_factors + block.design.shape[1]
     precision = np.zeros((1 if block.is_uniform else block.n_rows, n_packed(n_terms)))
@@ -156,18 +216,19 @@ def infer_rows(
             precision += own.total[block.group]
             if cells.gaps is not None:
                 scattered = parts[number].scattered
-                precision -= cells.gaps.over_columns(own.pairs * own.square_weight[block.group][scattered, None])
+                precision -= cells.gaps.over_columns(own.pairs, own.square_weight[block.group][scattered])
         else:
             precision += (local.omega * own.square_weight[block.group]) @ own.pairs
-        weighted = own.mean[:, :n_factors] * own.kappa_weight[block.group][:, None]
-        linear += local.times(weighted)
+        linear += local.times(own.weighted[block.group])
     for f, column in enumerate(block.design.T):
         start = n_packed(n_factors + f)
         linear -= column[:, None] * precision[:, start : start + n_factors]
     if block.weights is not None:
         linear *= block.weights[:, None]
         precision *= block.weights[:1, None] if block.is_uniform else block.weights[:, None]
-    precision = precision[:, :size] + pack(np.diag(prior))
+    if prior.log_odds.size:
+        return _sweep_rows(precision[:, :size], linear, prior, before)
+    precision = precision[:, :size] + pack(np.diag(prior.precision))
     if block.is_uniform:
         covariance, log_determinant = _invert_one(precision, n_factors)
         rows = Rows(linear @ covariance, pack(covariance)[None])
@@ -178,6 +239,22 @@ def infer_rows(
     return rows, float((share * log_determinant.sum() + block.n_rows * n_factors) / 2)
 
 
+def _sweep_rows(precision: Array, linear: Array, prior: RowPrior, before: Rows) -> tuple[Rows, float]:
+    """Update sparse factors as `sweep_elements` updates sparse loadings: a row's likelihood is its Gram matrix."""
+    n_rows, n_factors = linear.shape
+    mean = before.mean.copy()
+    slab_mean, slab_variance, inclusion, variance, square = (np.empty_like(mean) for _ in range(5))
+    gained, ones = np.zeros(n_factors + 1), np.ones((1, n_rows))
+    gram_of = np.arange(n_rows) if len(precision) == n_rows else np.zeros(n_rows, dtype=np.intp)
+    above = prior.precision[None], np.log(prior.precision)[None], prior.log_odds, 1.0
+    own = mean, slab_mean, slab_variance, inclusion, variance, square
+    grams = np.ascontiguousarray(precision)[None]
+    sweep_elements(linear[None], grams, gram_of, ones, ones, *above, True, False, *own, gained)
+    covariance = np.zeros((n_rows, n_packed(n_factors)))
+    covariance[:, diagonal_of(n_factors)] = variance
+    return Rows(mean, covariance, slab_mean, slab_variance, inclusion), float(gained.sum())
+
+
 def collect_sums(
     block: Block, parts: tuple[Part, ...], rows: Rows, locals_: Mapping[int, Local], entropy: float
 ) -> Sums:
@@ -185,8 +262,9 @@ def collect_sums(
     n_factors = rows.mean.shape[1]
     terms = np.column_stack([rows.mean, block.design])
     weights = np.ones(block.n_rows) if block.weights is None else block.weights
-    pairs = np.empty((0, 0)) if block.is_uniform else _pairs(block, rows)
-    if block.is_uniform:
+    is_shared = block.is_uniform and len(rows.covariance) == 1
+    pairs = np.empty((0, 0)) if is_shared else _pairs(block, rows)
+    if is_shared:
         whole = pack((terms * weights[:, None]).T @ terms)
         whole[: n_packed(n_factors)] += weights.sum() * rows.covariance[0]
     else:
@@ -203,7 +281,7 @@ def collect_sums(
             squares = weights @ (local.omega * np.square(cells.values.y))
         sums[number, block.group] = PartSums(cross, grams, squares, float(weights @ local.constant))
     factors = pack(rows.mean.T @ rows.mean) + block.n_rows / len(rows.covariance) * rows.covariance.sum(axis=0)
-    return Sums(sums, {block.group: factors}, entropy)
+    return Sums(sums, {block.group: factors}, {block.group: rows.active}, entropy)
 
 
 def score_nuisance(
@@ -239,5 +317,5 @@ def _shared_grams(cells: Cells, part: Part, whole: Array, pairs: Array) -> Array
     grams = np.empty((part.n_grams, len(whole)))
     grams[:] = whole
     if cells.gaps is not None:
-        grams[1:] -= cells.gaps.over_rows(pairs)
+        cells.gaps.take_rows(pairs, grams[1:])
     return grams

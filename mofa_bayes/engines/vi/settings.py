@@ -6,6 +6,8 @@ from typing import Literal
 
 from mofa_bayes.errors import SpecError
 
+_STARTS = ("svd", "spectral", "random")
+_DROPS = ("end", "during")
 _MODES = {"fast": 1e-6, "medium": 1e-7, "slow": 1e-8}
 
 
@@ -23,6 +25,15 @@ class Ascent:
         five iterations.
     max_seconds
         Stop after this many seconds with what has been reached.
+    max_memory
+        Bytes that a fit may need beside its views, its draws included: one that is expected to need more is refused
+        before it starts.
+    start
+        Where the ascent starts: `svd`, the leading singular vectors of all views together; `spectral`, the factors of
+        engine `spectral`, which tell shared from specific ones before any pass; or `random`.
+    drop
+        When factors that explain less than the model's `min_variance` are dropped: at the `end`, after which the ascent
+        is resumed, or `during` it too, every 20 passes, which saves time where far too many were asked for.
     n_threads
         Threads over blocks of rows; the answer does not depend on it. None takes the machine's cores, 4 at most.
     n_starts
@@ -33,12 +44,16 @@ class Ascent:
     checkpoint_seconds
         Least time between two writings.
     expand
-        Use parameter expansion. Off only to measure what it brings.
+        Use parameter expansion, and take factors out of views that do not share them at once. Off only to measure what
+        these moves bring.
     """
 
     max_iterations: int = 2000
     mode: Literal["fast", "medium", "slow"] | float = "medium"
     max_seconds: float = float("inf")
+    max_memory: float = float("inf")
+    start: Literal["svd", "spectral", "random"] = "svd"
+    drop: Literal["end", "during"] = "end"
     n_threads: int | None = None
     n_starts: int = 1
     checkpoint: str | Path | None = None
@@ -62,9 +77,14 @@ class Ascent:
         for name, seconds, least in (
             ("max_seconds", self.max_seconds, 1e-9),
             ("checkpoint_seconds", self.checkpoint_seconds, 0.0),
+            ("max_memory", self.max_memory, 1.0),
         ):
             if not isinstance(seconds, int | float) or not seconds >= least:
-                raise SpecError(name, got=repr(seconds), expected="a number of seconds", do="Correct it.")
+                unit = "bytes" if name == "max_memory" else "seconds"
+                raise SpecError(name, got=repr(seconds), expected=f"a number of {unit}", do="Correct it.")
+        for name, choice, choices in (("start", self.start, _STARTS), ("drop", self.drop, _DROPS)):
+            if choice not in choices:
+                raise SpecError(name, got=repr(choice), expected=f"one of {', '.join(choices)}", do="Choose one.")
         if self.checkpoint is not None and not isinstance(self.checkpoint, str | Path):
             raise SpecError("checkpoint", got=repr(self.checkpoint), expected="a path, or None", do="Name a file.")
 

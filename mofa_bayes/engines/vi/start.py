@@ -84,7 +84,9 @@ def _n_seen(part: Part, block: Block, number: int) -> Array:
         return seen
     count = np.full(part.n_features, float(block.n_rows))
     if cells.gaps is not None:
-        count[part.scattered] -= cells.gaps.over_rows(np.ones((block.n_rows, 1)))[:, 0]
+        seen_there = count[part.scattered][:, None]
+        cells.gaps.take_rows(np.ones((block.n_rows, 1)), seen_there)
+        count[part.scattered] = seen_there[:, 0]
     return count
 
 
@@ -92,7 +94,7 @@ def _real(part: Part, cells: Cells) -> Local:
     """Values as real numbers, 0 where missing: counts by log(1 + y / exposure)."""
     values, nothing = cells.values, np.empty(0)
     if not part.family.is_count:
-        return Local(values.y, None, nothing, nothing, values.center, values.scale)
+        return Local(values.y, None, nothing, nothing, values.center, values.scale, values.has_holes)
     return Local(np.log1p(values.y / np.exp(values.log_exposure)[:, None]), None, nothing, nothing)
 
 

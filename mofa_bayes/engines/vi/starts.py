@@ -50,8 +50,9 @@ def ascend_best(
     progress: Progress | None = None,
     *,
     fingerprint: str = "",
+    scores: Array | None = None,
 ) -> tuple[Fitted, Starts]:
-    """Climb from the leading singular vectors, and from random mixtures of them, and keep the highest.
+    """Climb from some scores, and from random mixtures of them, and keep the highest.
 
     Parameters
     ----------
@@ -61,8 +62,15 @@ def ascend_best(
         Randomness of the starts.
     fingerprint
         What a checkpoint belongs to.
+    scores
+        Where the first ascent starts (n_subjects, K), rows in canonical order; where left out, as `settings.start`
+        says: at the leading singular vectors, or at random.
     """
-    first = start_factors(layout, spec.n_factors, rng)
+    first = scores
+    if first is None and settings.start == "random":
+        first = rng.standard_normal((len(layout.subjects), spec.n_factors))
+    if first is None:
+        first = start_factors(layout, spec.n_factors, rng)
     best: Fitted | None = None
     bounds, counts, means, chosen = [], [], [], 0
     for number, own in enumerate(rng.spawn(settings.n_starts)):
@@ -84,7 +92,9 @@ def _checkpoint(settings: Ascent, number: int, fingerprint: str) -> Checkpoint |
     path = Path(settings.checkpoint)
     if number:
         path = path.with_name(f"{path.stem}.{number}{path.suffix}")
-    effort = f"{settings.mode}\n{settings.max_iterations}\n{settings.expand}\n{number}"
+    effort = (
+        f"{settings.mode}\n{settings.max_iterations}\n{settings.expand}\n{settings.start}\n{settings.drop}\n{number}"
+    )
     own = hashlib.sha256(f"{fingerprint}\n{effort}".encode()).hexdigest()
     return Checkpoint(path=path, seconds=settings.checkpoint_seconds, fingerprint=own)
 

@@ -29,14 +29,17 @@ def explained_by_factor(layout: Layout, globals_: Globals) -> Array:
 def latent_variance(part: Part, nuisance: Array) -> Array:
     """Variance of each feature's likelihood on the scale of eta (of unit noise precision where there is noise).
 
-    gaussian 1; student_t nu / (nu - 2) = 2; bernoulli pi^2 / 3 (logistic); ordinal 1 (normal); negative_binomial
-    log(1 + 1/mean + 1/r) (Nakagawa, Johnson and Schielzeth 2017, J R Soc Interface 14:20170213); poisson by the delta
-    method for its softplus link, rate / (exposure (1 - e^-rate)^2), rate being mean / exposure.
+    gaussian 1; student_t nu / (nu - 2) = 2; bernoulli pi^2 / 3 (logistic); categorical pi^2 / 6 (Gumbel utilities,
+    McFadden 1974); ordinal 1 (normal); negative_binomial log(1 + 1/mean + 1/r) (Nakagawa, Johnson and Schielzeth 2017,
+    J R Soc Interface 14:20170213); poisson by the delta method for its softplus link,
+    rate / (exposure (1 - e^-rate)^2), rate being mean / exposure.
     """
     mean, ones = part.mean, np.ones_like(part.mean)
     match part.likelihood:
         case "bernoulli":
             return ones * np.pi**2 / 3
+        case "categorical":
+            return ones * np.pi**2 / 6
         case "student_t":
             return 2 * ones
         case "poisson":

@@ -2,6 +2,7 @@
 
 from mofa_bayes.engines.vi.families.base import Family, Local
 from mofa_bayes.engines.vi.families.bernoulli import Bernoulli
+from mofa_bayes.engines.vi.families.categorical import Categorical
 from mofa_bayes.engines.vi.families.gaussian import Gaussian
 from mofa_bayes.engines.vi.families.negative_binomial import NegativeBinomial
 from mofa_bayes.engines.vi.families.ordinal import Ordinal
@@ -15,6 +16,7 @@ FAMILIES: dict[str, Family] = {
     "poisson": Poisson(),
     "negative_binomial": NegativeBinomial(),
     "ordinal": Ordinal(),
+    "categorical": Categorical(),
 }
 
 __all__ = ["FAMILIES", "Family", "Local"]

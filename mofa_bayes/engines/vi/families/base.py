@@ -1,5 +1,6 @@
 """What a likelihood tells the engine: a quadratic lower bound on log p(y | eta), entry by entry."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -7,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+_TILE_ROWS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,8 @@ class Local:
         sum_n omega y^2 per column (D,), for families with noise whose weights change; empty otherwise.
     center, scale
         Where not empty, kappa is (kappa - center) / scale: values of the user's own array, as they are.
+    has_holes
+        Whether that array has NaN, which count as 0 after scaling.
     """
 
     kappa: NDArray[np.floating]
@@ -33,9 +37,22 @@ class Local:
     squares: Array
     center: Array = field(default_factory=lambda: np.empty(0))
     scale: Array = field(default_factory=lambda: np.empty(0))
+    has_holes: bool = False
+
+    def _filled(self) -> Iterator[tuple[slice, NDArray[np.floating]]]:
+        """Walk over kappa, some rows at a time, scaled and with its holes filled."""
+        center, scale = self.center.astype(self.kappa.dtype), self.scale.astype(self.kappa.dtype)
+        for start in range(0, len(self.kappa), _TILE_ROWS):
+            rows = slice(start, start + _TILE_ROWS)
+            tile = (self.kappa[rows] - center) / scale
+            tile[np.isnan(tile)] = 0
+            yield rows, tile
 
     def times(self, weights: Array) -> Array:
         """Kappa @ weights, (n, R) for weights (D, R), without a scaled copy of kappa."""
+        if self.has_holes:
+            narrow = weights.astype(self.kappa.dtype)
+            return np.concatenate([tile @ narrow for _, tile in self._filled()]).astype(np.float64)
         if not self.scale.size:
             return np.asarray(self.kappa @ weights.astype(self.kappa.dtype), dtype=np.float64)
         weights = weights / self.scale[:, None]
@@ -44,6 +61,11 @@ class Local:
 
     def cross(self, terms: Array) -> Array:
         """Kappa' @ terms, (D, R) for terms (n, R), without a scaled copy of kappa."""
+        if self.has_holes:
+            total = np.zeros((self.kappa.shape[1], terms.shape[1]))
+            for rows, tile in self._filled():
+                total += tile.T @ terms[rows].astype(tile.dtype)
+            return total
         product: Array = np.asarray(self.kappa.T @ terms.astype(self.kappa.dtype), dtype=np.float64)
         if self.scale.size:
             product -= np.outer(self.center, terms.sum(axis=0))
@@ -122,6 +144,10 @@ class Values:
     center, scale
         Gaussian only: where not empty, y is a view of the user's array, and (y - center) / scale is on the model's
         scale.
+    has_holes
+        Gaussian only: whether such a view of the user's array has NaN.
+    members
+        Categorical only: which columns code which variable (D, V), 1 or 0; empty otherwise.
     """
 
     y: NDArray[np.floating]
@@ -130,6 +156,8 @@ class Values:
     levels: Array
     center: Array = field(default_factory=lambda: np.empty(0))
     scale: Array = field(default_factory=lambda: np.empty(0))
+    has_holes: bool = False
+    members: Array = field(default_factory=lambda: np.empty((0, 0)))
 
 
 class Plain:

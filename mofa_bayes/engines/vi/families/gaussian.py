@@ -13,4 +13,4 @@ class Gaussian(Plain):
     def local(self, values: Values, eta: Array, second: Array, tau: Array, nuisance: Array) -> Local:  # noqa: ARG002
         """See `Family`."""
         constant = np.zeros(len(values.y))
-        return Local(values.y, None, constant, np.empty(0), values.center, values.scale)
+        return Local(values.y, None, constant, np.empty(0), values.center, values.scale, values.has_holes)

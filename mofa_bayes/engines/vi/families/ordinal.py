@@ -24,17 +24,17 @@ class Ordinal(Plain):
     def local(self, values: Values, eta: Array, second: Array, tau: Array, nuisance: Array) -> Local:  # noqa: ARG002
         """See `Family`."""
         low, high = _limits(values, nuisance)
-        log_mass = _log_mass(low - eta, high - eta)
-        shift = np.exp(-((low - eta) ** 2) / 2 - _LOG_SQRT_2PI - log_mass)
-        shift -= np.exp(-((high - eta) ** 2) / 2 - _LOG_SQRT_2PI - log_mass)
+        mass = log_mass(low - eta, high - eta)
+        shift = np.exp(-((low - eta) ** 2) / 2 - _LOG_SQRT_2PI - mass)
+        shift -= np.exp(-((high - eta) ** 2) / 2 - _LOG_SQRT_2PI - mass)
         kappa = values.observed * (eta + shift)
-        constant = np.sum(values.observed * (log_mass + eta**2 / 2) - kappa * eta, axis=1)
+        constant = np.sum(values.observed * (mass + eta**2 / 2) - kappa * eta, axis=1)
         return Local(kappa, None, constant, np.empty(0))
 
     def objective(self, values: Values, eta: Array, second: Array, nuisance: Array) -> Array:  # noqa: ARG002
         """See `Family`."""
         low, high = _limits(values, nuisance)
-        return values.observed * _log_mass(low - eta, high - eta)
+        return values.observed * log_mass(low - eta, high - eta)
 
 
 def _limits(values: Values, scale: Array) -> tuple[Array, Array]:
@@ -44,7 +44,7 @@ def _limits(values: Values, scale: Array) -> tuple[Array, Array]:
     return cuts[column, level], cuts[column, level + 1]
 
 
-def _log_mass(low: Array, high: Array) -> Array:
+def log_mass(low: Array, high: Array) -> Array:
     """log(Phi(high) - Phi(low)), on the side where it does not cancel."""
     flip = low > 0
     a, b = np.where(flip, -high, low), np.where(flip, -low, high)

@@ -1,0 +1,251 @@
+"""The nuts engine: the graph sampled by NUTS, factors left out where they can be and drawn afterwards."""
+
+import os
+import time
+import warnings
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from mofa_bayes.data.multiview import MultiView
+from mofa_bayes.engines.sampling import Sampling
+from mofa_bayes.errors import ConvergenceWarning, FitError, MissingExtraError, ModelWarning, name_some
+from mofa_bayes.graph.conditional import draw_factors_given
+from mofa_bayes.graph.model import graph
+from mofa_bayes.graph.patterns import can_integrate
+from mofa_bayes.spec import FactorModel, SpikeSlabFactors
+
+if TYPE_CHECKING:
+    import pymc as pm
+
+MODE = "NUMBA"
+"""PyTensor's linker: compiled in 3 seconds once its cache on disk knows the kind of model, and the fastest after."""
+
+_KEPT = ("factors", "factor_precision")
+_KEPT_BY_VIEW = ("loadings", "intercept", "effects", "noise_sd", "ard", "rate", "local", "dispersion", "cut_scale")
+_NAMES = {"depth": "tree_depth", "logp": "lp", "mean_tree_accept": "acceptance_rate", "num_steps": "n_steps"}
+_STATISTICS = ("acceptance_rate", "diverging", "energy", "lp", "n_steps", "step_size", "tree_depth")
+_MAX_DEPTH = 10
+_MAX_DIVERGING = 0.001
+_MAX_DEEP = 0.1
+_STEPS_PER_DRAW = 100
+_NUMBERS_PER_SECOND = 5e9
+_LONG_HOURS = 0.5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sampled:
+    """What NUTS drew.
+
+    Attributes
+    ----------
+    draws
+        Variables as `build_draws_tree` takes them, dims (chain, draw, ...); not aligned.
+    sample_stats
+        `acceptance_rate`, `diverging`, `energy`, `lp`, `n_steps`, `step_size` and `tree_depth`, dims (chain, draw),
+        under the same names whichever sampler it was.
+    report
+        Divergences and deepest trees of each chain; the attributes say which sampler and which form of the model.
+    seconds
+        Wall time, compilation included.
+    converged
+        Whether the sampler itself has nothing to complain of; agreement of chains is for the alignment to judge.
+    """
+
+    draws: xr.Dataset
+    sample_stats: xr.Dataset
+    report: xr.Dataset
+    seconds: float
+    converged: bool
+
+
+def sample_nuts(
+    views: MultiView, spec: FactorModel, settings: Sampling, rng: np.random.Generator, *, progress: bool = False
+) -> Sampled:
+    """Draw from the posterior of a factor model.
+
+    Gaussian views with few patterns of missing entries are sampled without their factors, which are drawn afterwards
+    from p(z | w, y): the geometry is far better. Loadings are non-centred in either form.
+
+    Parameters
+    ----------
+    views, spec
+        What to fit.
+    settings
+        How long and by which sampler.
+    rng
+        Seeds the sampler and draws factors.
+    progress
+        Show the sampler's own progress bar.
+
+    Raises
+    ------
+    FitError
+        A view has a spike-slab prior, or subjects have weights.
+    MissingExtraError
+        The sampler that was asked for is not installed.
+
+    Warns
+    -----
+    ModelWarning
+        Sampling will take hours.
+    ConvergenceWarning
+        Draws diverged, or trees were cut short.
+    """
+    _require_smooth(views, spec)
+    _require_sampler(settings.sampler)
+    integrated = can_integrate(views, spec)
+    _warn_long(views, spec, settings, integrated)
+    began = time.monotonic()
+    sampler_rng, factor_rng = rng.spawn(2)
+    tree = _run(graph(views, spec, integrate=integrated), settings, sampler_rng, progress)
+    draws = _collect(tree["posterior"].to_dataset(), views)
+    if integrated:
+        draws["factors"] = draw_factors_given(draws, views, spec, factor_rng)
+    draws = draws.map(lambda own: _to_numpy(own).astype(np.float32))
+    statistics = harmonise(tree["sample_stats"].to_dataset(), sampler=settings.sampler)
+    report = xr.Dataset(
+        {
+            "n_diverging": statistics["diverging"].sum("draw"),
+            "n_deepest": (statistics["tree_depth"] >= _MAX_DEPTH).sum("draw"),
+        },
+        attrs={"sampler": settings.sampler, "integrated": int(integrated)},
+    )
+    converged = _judge(report, statistics.sizes["draw"] * statistics.sizes["chain"])
+    return Sampled(draws, statistics, report, time.monotonic() - began, converged)
+
+
+def estimate_hours(views: MultiView, spec: FactorModel, settings: Sampling, *, integrated: bool) -> float:
+    """Estimate the time of a run, to a factor of three or so.
+
+    A gradient costs some 6 (N D K) multiplications and, with explicit factors, as much again for each entry's density;
+    a draw takes about a hundred gradients.
+    """
+    n_cells = sum(views.n_subjects * len(views.features(view)) for view in views.names)
+    numbers = 6 * n_cells * (spec.n_factors + (0 if integrated else 20))
+    n_rounds = -(-settings.n_chains // _n_jobs(settings))
+    gradients = n_rounds * (settings.n_tune + settings.n_draws) * _STEPS_PER_DRAW
+    return gradients * numbers / _NUMBERS_PER_SECOND / 3600
+
+
+def harmonise(statistics: xr.Dataset, *, sampler: str = "pymc") -> xr.Dataset:
+    """Bring a sampler's statistics to one set of names and signs, dims (chain, draw)."""
+    renamed = statistics.rename({name: ours for name, ours in _NAMES.items() if name in statistics})
+    kept = renamed[[name for name in _STATISTICS if name in renamed]].drop_attrs().map(_to_numpy)
+    counts = {name: kept[name].astype(np.int64) for name in ("n_steps", "tree_depth") if name in kept}
+    if sampler == "numpyro" and "lp" in kept:
+        counts["lp"] = -kept["lp"]  # PyMC hands on numpyro's potential energy under this name
+    return kept.assign(counts)
+
+
+def _to_numpy(array: xr.DataArray) -> xr.DataArray:
+    """Take an array out of JAX, from which numpyro returns it."""
+    return array.copy(data=np.asarray(array.values))
+
+
+def _n_jobs(settings: Sampling) -> int:
+    available = os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()
+    return min(settings.n_jobs or available or 1, settings.n_chains)
+
+
+def _require_smooth(views: MultiView, spec: FactorModel) -> None:
+    """Raise FitError for priors that have no gradient."""
+    sparse = [view for view in views.names if spec.loadings_of(view).kind == "spike_slab"]
+    if sparse:
+        raise FitError(
+            "prior on loadings in engine 'nuts'",
+            got=f"spike_slab for {name_some(sparse)}",
+            expected="a prior with a density: ard, normal, laplace or horseshoe",
+            do='Use engine="gibbs", which draws the indicators, or loadings=Horseshoe().',
+        )
+    if isinstance(spec.factors, SpikeSlabFactors):
+        raise FitError(
+            "prior on factors in engine 'nuts'",
+            got="spike_slab",
+            expected="a prior with a density: standard or ard",
+            do='Use engine="gibbs", which draws the indicators, or factors=ARDFactors().',
+        )
+
+
+def _require_sampler(sampler: str) -> None:
+    if sampler != "pymc" and find_spec(sampler) is None:
+        raise MissingExtraError(
+            f"sampler {sampler!r}",
+            got="no such package",
+            expected="it installed",
+            do="Run pip install 'mofa-bayes[samplers]', or write Sampling(sampler='pymc').",
+        )
+
+
+def _warn_long(views: MultiView, spec: FactorModel, settings: Sampling, integrated: bool) -> None:
+    hours = estimate_hours(views, spec, settings, integrated=integrated)
+    if hours > _LONG_HOURS:
+        n_parameters = spec.n_factors * sum(len(views.features(view)) for view in views.names)
+        warnings.warn(
+            f"NUTS on {n_parameters:,} loadings will take about {hours:,.0f} hours, and its chains will hardly move: "
+            'use engine="gibbs", or "vi"',
+            ModelWarning,
+            stacklevel=5,
+        )
+
+
+def _run(model: "pm.Model", settings: Sampling, rng: np.random.Generator, progress: bool) -> xr.DataTree:
+    import pymc as pm
+    from pymc.model.transform.optimization import freeze_dims_and_data
+
+    model = freeze_dims_and_data(model)  # JAX takes no shape that could change
+    kept = tuple(f"{name}_" for name in _KEPT_BY_VIEW)
+    names = [name for name in model.named_vars if name in _KEPT or name.startswith(kept)]
+    # While the step size is sought, a trajectory may leave the floats: NUTS rejects it, and numpy would warn.
+    with model, np.errstate(over="ignore", invalid="ignore", divide="ignore"), warnings.catch_warnings():
+        # PyMC forks on Linux, as we would: OpenBLAS and our kernels keep no lock over a call.
+        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+        tree: xr.DataTree = pm.sample(
+            draws=settings.n_draws,
+            tune=settings.n_tune,
+            chains=settings.n_chains,
+            cores=_n_jobs(settings),
+            random_seed=rng,
+            nuts_sampler=settings.sampler,
+            target_accept=settings.target_accept,
+            var_names=names,
+            progressbar=progress,
+            quiet=not progress,
+            compute_convergence_checks=False,  # made below and by the alignment, as warnings of ours
+            compile_kwargs={"mode": MODE},
+        )
+    return tree
+
+
+def _collect(posterior: xr.Dataset, views: MultiView) -> xr.Dataset:
+    """Put the noise of a view's gaussian and student_t features into one variable."""
+    draws = posterior.drop_attrs()
+    for view in views.names:
+        pieces = [
+            draws[name].rename({dim: f"noisy_feature_{view}"})
+            for kind in ("gaussian", "student_t")
+            for name, dim in [(f"noise_sd_{view}_{kind}", f"{kind}_feature_{view}")]
+            if name in draws and dim in draws[name].dims
+        ]
+        if len(pieces) > 1:
+            whole = xr.concat(pieces, f"noisy_feature_{view}").transpose("chain", "draw", ...)
+            draws = draws.drop_vars([f"noise_sd_{view}_{kind}" for kind in ("gaussian", "student_t")])
+            draws[f"noise_sd_{view}"] = whole
+    return draws
+
+
+def _judge(report: xr.Dataset, n_draws: int) -> bool:
+    """Warn of draws that diverged and of trees that were cut short; say whether there was nothing to warn of."""
+    n_diverging, n_deepest = int(report["n_diverging"].sum()), int(report["n_deepest"].sum())
+    problems = []
+    if n_diverging > _MAX_DIVERGING * n_draws:
+        problems.append(f"{n_diverging} of {n_draws} draws diverged: raise target_accept")
+    if n_deepest > _MAX_DEEP * n_draws:
+        problems.append(f"{n_deepest} of {n_draws} trees were cut short: the posterior is too stretched for NUTS")
+    if problems:
+        advice = 'or use engine="gibbs"'
+        warnings.warn(f"NUTS: {'; '.join(problems)}; {advice}", ConvergenceWarning, stacklevel=5)
+    return not problems
