@@ -15,7 +15,7 @@ from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.engines.sampling import Sampling
 from mofa_bayes.engines.vi.settings import Ascent
 from mofa_bayes.fitting.engines import RUN
-from mofa_bayes.fitting.request import Request, require_fit
+from mofa_bayes.fitting.request import Request, require_fit, warn_unused
 from mofa_bayes.posterior.files import SCHEMA_VERSION
 from mofa_bayes.posterior.posterior import Posterior
 from mofa_bayes.seeds import make_rng
@@ -74,6 +74,7 @@ def fit(
     """
     spec = FactorModel() if spec is None else spec
     require_fit(views, spec, engine, n_draws, settings)
+    warn_unused(engine, settings, callback)
     rng = make_rng(seed)
     provenance = _provenance(views, spec, engine, seed)
     request = Request(
