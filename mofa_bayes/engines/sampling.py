@@ -1,4 +1,4 @@
-"""Sampling: how many draws the engines that draw from the posterior take, where they keep them, and when they stop."""
+"""Sampling: how many draws the sampling engines take, where they keep them, and when they stop."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,23 +11,22 @@ SAMPLERS = ("pymc", "nutpie", "numpyro")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How long and how hard to sample.
+    """Effort of an engine that draws from the posterior.
 
     Parameters
     ----------
-    n_draws, n_tune
-        Kept and discarded draws of each chain.
+    n_draws
+        Draws kept of each chain.
+    n_tune
+        Draws of each chain before those, forgotten.
     n_chains
-        Chains; at least 2 to compare them.
+        Chains, from dispersed starts; two at least tell whether they agree.
     n_jobs
-        Processes over chains; None takes the machine's cores, one for each chain at most. Processes are spawned: a
-        script must call `fit` under `if __name__ == "__main__":` or ask for 1; Jupyter needs nothing.
-    sampler
-        Engine nuts only: whose NUTS. `pymc` is always there; `nutpie` and `numpyro` come with the extra `samplers`.
-    target_accept
-        Engine nuts only: mean acceptance that step sizes aim at, in (0, 1). Raise it when draws diverge.
+        Chains that run at the same time, each in a process of its own; 1 runs them one after the other in this process.
+        None takes the machine's cores. Processes are spawned: a script must call `fit` under
+        `if __name__ == "__main__":`, Jupyter needs nothing.
     thin
-        Engine gibbs only, as all that follow: keep every so-many-th draw.
+        Engine gibbs only, as what follows up to `checkpoint_seconds`: keep every so-many-th draw.
     max_seconds
         Stop after about this many seconds with what has been drawn.
     max_memory
@@ -40,27 +39,39 @@ class Sampling:
         holds factors of patients.
     checkpoint_seconds
         Least time between two writings.
+    sampler
+        Engine nuts only: whose NUTS. `pymc` is always there; `nutpie` and `numpyro` come with the extra `samplers`.
+    target_accept
+        Engine nuts only: mean acceptance that step sizes aim at, in (0, 1). Raise it when draws diverge.
     """
 
     n_draws: int = 1000
     n_tune: int = 1000
     n_chains: int = 4
     n_jobs: int | None = None
-    sampler: Literal["pymc", "nutpie", "numpyro"] = "pymc"
-    target_accept: float = 0.9
     thin: int = 1
     max_seconds: float = float("inf")
     max_memory: float = 2e9
     folder: str | Path | None = None
     checkpoint: str | Path | None = None
     checkpoint_seconds: float = 60.0
+    sampler: Literal["pymc", "nutpie", "numpyro"] = "pymc"
+    target_accept: float = 0.9
 
     def __post_init__(self) -> None:
-        counts = {"n_draws": self.n_draws, "n_tune": self.n_tune, "n_chains": self.n_chains, "thin": self.thin}
-        counts |= {} if self.n_jobs is None else {"n_jobs": self.n_jobs}
-        for name, value in counts.items():
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise SpecError(name, got=repr(value), expected="a whole number from 1 up", do="Correct it.")
+        counts = {"n_draws": (self.n_draws, 2), "n_chains": (self.n_chains, 1), "thin": (self.thin, 1)}
+        counts |= {"n_tune": (self.n_tune, 0)} | ({} if self.n_jobs is None else {"n_jobs": (self.n_jobs, 1)})
+        for name, (value, least) in counts.items():
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise SpecError(name, got=repr(value), expected=f"a whole number from {least} up", do="Correct it.")
+        amounts = {"max_seconds": (self.max_seconds, 1e-9), "max_memory": (self.max_memory, 0.0)}
+        amounts |= {"checkpoint_seconds": (self.checkpoint_seconds, 0.0)}
+        for name, (amount, smallest) in amounts.items():
+            if not isinstance(amount, int | float) or not amount >= smallest:
+                raise SpecError(name, got=repr(amount), expected=f"a number from {smallest:g} up", do="Correct it.")
+        for name in ("folder", "checkpoint"):
+            if getattr(self, name) is not None and not isinstance(getattr(self, name), str | Path):
+                raise SpecError(name, got=repr(getattr(self, name)), expected="a path, or None", do="Name one.")
         if self.sampler not in SAMPLERS:
             raise SpecError(
                 "sampler", got=repr(self.sampler), expected=f"one of {', '.join(SAMPLERS)}", do="Choose one."
@@ -68,11 +79,3 @@ class Sampling:
         accept = self.target_accept
         if isinstance(accept, bool) or not isinstance(accept, int | float) or not 0 < accept < 1:
             raise SpecError("target_accept", got=repr(accept), expected="a number in (0, 1)", do="0.9 is usual.")
-        amounts = {"max_seconds": (self.max_seconds, 1e-9), "max_memory": (self.max_memory, 0.0)}
-        amounts |= {"checkpoint_seconds": (self.checkpoint_seconds, 0.0)}
-        for name, (amount, least) in amounts.items():
-            if not isinstance(amount, int | float) or not amount >= least:
-                raise SpecError(name, got=repr(amount), expected=f"a number from {least:g} up", do="Correct it.")
-        for name in ("folder", "checkpoint"):
-            if getattr(self, name) is not None and not isinstance(getattr(self, name), str | Path):
-                raise SpecError(name, got=repr(getattr(self, name)), expected="a path, or None", do="Name one.")

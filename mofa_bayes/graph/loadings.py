@@ -62,21 +62,27 @@ def _(prior: Laplace, view: str) -> "TensorVariable[Any, Any]":
 
 @draw_loadings.register(Horseshoe)
 def _(prior: Horseshoe, view: str) -> "TensorVariable[Any, Any]":
-    """Draw w = l v / sqrt(alpha), l ~ half-Cauchy(1)."""
+    """Draw w ~ N(0, 1 / p), p = alpha / l^2, l ~ half-Cauchy(1), as w = v / sqrt(p + N), v ~ N(0, 1 + N / p).
+
+    Half-way between centred and not (Papaspiliopoulos, Roberts and Sköld 2007, Stat Sci 22:59): N subjects tell of w
+    with a precision of about N, so v has about unit variance given the data whether w is shrunk or has escaped.
+    """
     import pymc as pm
 
     alpha = pm.Gamma(f"ard_{view}", prior.precision.shape, prior.precision.rate, dims=("factor",))
     local = pm.HalfCauchy(f"local_{view}", 1.0, dims=(f"feature_{view}", "factor"))
-    return _name(view, local * _draw_slab(prior, view) / pm.math.sqrt(alpha))
+    precision, n_subjects = alpha / local**2, len(pm.modelcontext(None).coords["subject"])
+    slab = _draw_slab(prior, view, pm.math.sqrt(1 + n_subjects / precision))
+    return _name(view, slab / pm.math.sqrt(precision + n_subjects))
 
 
-def _draw_slab(prior: Prior, view: str) -> "TensorVariable[Any, Any]":
-    """Draw v, standard normal, or half-normal where loadings may not be negative."""
+def _draw_slab(prior: Prior, view: str, scale: "float | TensorVariable[Any, Any]" = 1.0) -> "TensorVariable[Any, Any]":
+    """Draw v, standard normal unless scaled, or half-normal where loadings may not be negative."""
     import pymc as pm
 
     dims, name = (f"feature_{view}", "factor"), f"slab_{view}"
     slab: TensorVariable[Any, Any] = (
-        pm.HalfNormal(name, 1.0, dims=dims) if prior.positive else pm.Normal(name, 0.0, 1.0, dims=dims)
+        pm.HalfNormal(name, scale, dims=dims) if prior.positive else pm.Normal(name, 0.0, scale, dims=dims)
     )
     return slab
 

@@ -40,9 +40,9 @@ def graph(views: MultiView, spec: FactorModel, *, integrate: bool = False) -> "p
         With `factors` (subject, factor) unless integrated, and for each view `loadings_<view>`, `ard_<view>`,
         `intercept_<view>` and, for gaussian and student_t features, `noise_precision_<view>` and `noise_sd_<view>`;
         `dispersion_<view>` for negative_binomial and `cut_scale_<view>` for ordinal features; under a spike-slab prior
-        also `active_<view>`, `slab_<view>` and `inclusion_<view>`. Loadings are non-centred: `slab_<view>` is standard
-        normal. Add to it, draw it (`pm.model_to_mermaid`) or sample it (`pm.sample`); a spike-slab prior has discrete
-        variables, which NUTS leaves to PyMC's Metropolis steps.
+        also `active_<view>` and `inclusion_<view>`. Loadings are non-centred: `slab_<view>` is standard normal (under a
+        horseshoe, of a scale between that and the data's). Add to it, draw it (`pm.model_to_mermaid`) or sample it
+        (`pm.sample`); a spike-slab prior has discrete variables, which NUTS leaves to PyMC's Metropolis steps.
 
     Raises
     ------

@@ -13,6 +13,7 @@ import mofa_bayes as mb
 from mofa_bayes.data.preprocess import fit_preprocessing
 from mofa_bayes.errors import FitError
 from mofa_bayes.graph import draw_factors_given, score_subjects
+from mofa_bayes.graph.ordinal import draw_levels
 
 N = 24
 SUBJECTS = [f"p{n:02d}" for n in range(N)]
@@ -220,6 +221,24 @@ def test_log_mass_is_finite_with_its_gradient_far_in_both_tails():
     np.testing.assert_allclose(found[[0, 4]], stats.norm.logcdf(-30), rtol=1e-12)
     np.testing.assert_allclose(found[5], found[6], rtol=1e-12)
     assert np.isfinite(gradients).all()
+
+
+@pytest.mark.parametrize(("view", "sign"), [("negative_binomial", 1.0), ("ordinal", 2.0)])
+def test_horseshoe_has_the_density_of_its_loadings_whatever_its_coordinates(evaluated, view, sign):
+    """log p(w | l, alpha) = log p(v) - log |dw/dv|: a normal of precision alpha / l^2, or its positive half."""
+    w, slab, local, alpha = (evaluated.values[f"{name}_{view}"] for name in ("loadings", "slab", "local", "ard"))
+    found = evaluated.terms[f"slab_{view}"]
+    if sign == 2.0:
+        found = found - np.log(slab)  # PyMC samples the logarithm of a positive variable
+    expected = stats.norm.logpdf(w, 0, local / np.sqrt(alpha)) + np.log(sign)
+    np.testing.assert_allclose(found - np.log(w / slab), expected, rtol=1e-8, atol=1e-8)
+
+
+def test_levels_are_drawn_with_the_probabilities_of_their_density():
+    limits = np.tile([-1e3, -0.5, 1.0, 1e3], (40_000, 1))
+    drawn = draw_levels(np.full(40_000, 0.3), limits, np.random.default_rng(0))
+    shares = np.bincount(drawn, minlength=3) / len(drawn)
+    np.testing.assert_allclose(shares, np.diff(stats.norm.cdf(limits[0] - 0.3)), atol=0.01)
 
 
 def make_real(*, groups=False, covariates=False):

@@ -22,11 +22,13 @@ from mofa_bayes.engines.vi.start import start_factors
 UNIT = mb.Gamma(shape=1.0, rate=1.0)
 SPARSE = mb.FactorModel(n_factors=2, min_variance=0.0, loadings=mb.SpikeSlab(precision=UNIT))
 
+N_SUBJECTS = 25
+
 
 def make_views(likelihood="gaussian", *, groups=False, covariates=False, exposures=False, weights=False):
     """Two views of 25 subjects that share two factors; the last columns of the second have the likelihood asked for."""
     design = Design(
-        n_subjects=25,
+        n_subjects=N_SUBJECTS,
         n_features={"a": 8, "b": 6},
         sharing=[("a", "b"), ("a", "b")],
         density=0.7,
@@ -138,7 +140,7 @@ def draw_above(view, state, prior, rng):
         local = inverse_square**-0.5
         # Of l where q is of t = 1 / l^2: log q(l) = log q(t) + log(2 / l^3).
         log_q += more + np.sum(np.log(2) - 3 * np.log(local))
-        return out | {f"local_{view}": local}, log_q, alpha[None] ** 0.5 / local
+        return out | {f"local_{view}": local}, log_q, np.sqrt(alpha[None] / local**2 + N_SUBJECTS)
     return out, log_q, alpha[None] ** 0.5
 
 

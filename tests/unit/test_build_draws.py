@@ -234,7 +234,9 @@ def test_draws_without_loadings_are_refused(draws, views):
 def test_sparse_factors_and_categories_are_stored_as_vi_stores_them():
     rng = np.random.default_rng(5)
     z = rng.standard_normal((N, 2)) * (rng.random((N, 2)) < 0.5)
-    real = pd.DataFrame(z @ rng.normal(0, 1, (2, 8)) + 0.3 * rng.standard_normal((N, 8)), SUBJECTS).add_prefix("r")
+    # One factor explains more than the other, so that their order is certain.
+    signal = z @ (rng.normal(0, 1, (2, 8)) * [[2.0], [0.7]])
+    real = pd.DataFrame(signal + 0.3 * rng.standard_normal((N, 8)), SUBJECTS).add_prefix("r")
     stage = pd.DataFrame({"stage": np.where(z[:, 0] > 0.3, "b", np.where(z[:, 1] > 0, "c", "a"))}, SUBJECTS)
     views = mb.MultiView.from_frames({"real": real, "flags": stage}, likelihoods={"flags": "categorical"})
     spec = mb.FactorModel(n_factors=2, factors=mb.SpikeSlabFactors(), min_variance=0.0)

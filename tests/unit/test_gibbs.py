@@ -332,8 +332,8 @@ def test_what_it_cannot_sample_is_refused_before_anything_is_drawn(plain):
 
 
 BAD = [
-    {"n_draws": 0},
-    {"n_tune": 0},
+    {"n_draws": 1},
+    {"n_tune": -1},
     {"n_chains": 0},
     {"thin": 1.5},
     {"n_jobs": 0},

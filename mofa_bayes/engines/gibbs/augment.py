@@ -22,8 +22,7 @@ def _local(kappa: Array, omega: Array, squares: Array = _NOTHING) -> Local:
 
 def augment_gaussian(values: Values, eta: Array, tau: Array, nuisance: Array, rng: np.random.Generator) -> Local:  # noqa: ARG001
     """Nothing to draw: kappa = y and weight 1, both times tau."""
-    constant = np.zeros(len(values.y))
-    return Local(values.y, None, constant, _NOTHING, values.center, values.scale, values.has_holes)
+    return Local(values.y, None, np.zeros(len(values.y)), _NOTHING, values.center, values.scale, values.has_holes)
 
 
 def augment_student_t(values: Values, eta: Array, tau: Array, nuisance: Array, rng: np.random.Generator) -> Local:  # noqa: ARG001

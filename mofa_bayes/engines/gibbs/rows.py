@@ -14,6 +14,7 @@ from mofa_bayes.engines.vi.rows import PartGlobals, PartSums, RowPrior, Rows, Su
 # Exponential of mean 10, as the graph has it: it says little about the dispersion of counts.
 DISPERSION_RATE = 0.1
 _CERTAIN = np.empty((1, 0))
+_NOTHING = Rows(np.empty((0, 0)), np.empty((0, 0)))
 
 
 def draw_nuisance(problem: Problem, point: Point, rng: np.random.Generator) -> tuple[PartPoint, ...]:
@@ -43,24 +44,20 @@ def draw_rows(problem: Problem, point: Point, rng: np.random.Generator) -> tuple
     """
     parts = problem.layout.parts
     pairs = enumerate(zip(parts, point.parts, strict=True))
-    known = {number: _as_known(part, own, point.n_factors) for number, (part, own) in pairs}
+    known = {number: _as_known(part, own, problem.layout.n_known) for number, (part, own) in pairs}
     factors = np.empty_like(point.factors)
     total: Sums | None = None
     for block in problem.layout.blocks:
         locals_ = _augment(block, parts, point, rng)
         prior = RowPrior(point.factor_precision[block.group], np.empty(0))
-        rows, _ = infer_rows(block, parts, known, locals_, prior, certain(point.factors[block.rows]))
+        rows, _ = infer_rows(block, parts, known, locals_, prior, _NOTHING)
         own = rows.mean + _draw_noise(rows, rng)
         factors[block.rows] = own
-        sums = collect_sums(block, parts, certain(own), locals_, 0.0)
+        certain = Rows(own, np.zeros((1, n_packed(point.n_factors))))
+        sums = collect_sums(block, parts, certain, locals_, 0.0)
         total = sums if total is None else add(total, sums)
     assert total is not None
     return factors, total
-
-
-def certain(factors: Array) -> Rows:
-    """Take factors as known."""
-    return Rows(factors, np.zeros((1, n_packed(factors.shape[1]))))
 
 
 def sums_by_group(problem: Problem, number: int, sums: Sums) -> PartSums:
@@ -79,13 +76,14 @@ def _terms(block: Block, point: Point) -> Array:
     return np.column_stack([point.factors[block.rows], block.design])
 
 
-def _as_known(part: Part, own: PartPoint, n_factors: int) -> PartGlobals:
+def _as_known(part: Part, own: PartPoint, n_known: int) -> PartGlobals:
     """Reduce loadings to what rows need to know; pairs only of columns that not all rows share."""
     if part.likelihood == "gaussian":
         pairs = second_moments(own.terms[part.scattered], _CERTAIN)
         total = np.stack([pack((own.terms * tau[:, None]).T @ own.terms) for tau in own.tau])
     else:
         pairs, total = second_moments(own.terms, _CERTAIN), np.empty((0, 0))
+    n_factors = own.terms.shape[1] - n_known
     weighted = own.terms[:, :n_factors] * own.tau[:, :, None]
     return PartGlobals(own.terms, pairs, total, own.tau, own.tau, weighted, own.nuisance)
 
