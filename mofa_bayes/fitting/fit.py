@@ -93,7 +93,10 @@ def fit(
 
 def _state_of(generator: np.random.Generator) -> str:
     """Digest of a generator's state, before anything is drawn from it."""
-    return hashlib.sha256(repr(generator.bit_generator.state).encode()).hexdigest()[:16]
+    # Spawning leaves the state as it is and counts the children: two fits with one generator are told apart by that.
+    sequence = generator.bit_generator.seed_seq
+    children = (getattr(sequence, "spawn_key", ()), getattr(sequence, "n_children_spawned", 0))
+    return hashlib.sha256(f"{generator.bit_generator.state!r}\n{children!r}".encode()).hexdigest()[:16]
 
 
 def _provenance(
