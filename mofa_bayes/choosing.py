@@ -174,7 +174,8 @@ def _conclude(
     sizes: list[int], scores: Mapping[int, list[pd.DataFrame]], kept: Mapping[int, list[int]], names: tuple[str, ...]
 ) -> Choice:
     views, counts = list(names), [f"n {view}" for view in names]
-    stacked = {size: pd.concat(own, ignore_index=True) for size, own in scores.items()}
+    # Each subject once, whatever the number of repeats: its entries are not independent of each other.
+    stacked = {size: pd.concat(own).groupby(level="subject").sum() for size, own in scores.items()}
     n_entries = float(stacked[sizes[0]][counts].to_numpy().sum())
     by_subject = {size: own[views].sum(axis=1).to_numpy() for size, own in stacked.items()}
     best = max(sizes, key=lambda size: (by_subject[size].sum(), -size))

@@ -11,6 +11,7 @@ from mofa_bayes.errors import DataError, name_some
 CATEGORICAL = "categorical"
 # A column with more levels than this and than a fifth of its values is an identifier or free text, not a category.
 _USUAL_LEVELS = 20
+_FEW = 3
 
 
 def expand_categories(
@@ -98,7 +99,15 @@ def _require_levels(view: str, levels: object, chosen: set[str]) -> Mapping[str,
             do='Write levels={"ehr": {"stage": ["I", "II", "III"]}}.',
         )
     known = {str(name): own for name, own in dict(levels or {}).items()}  # type: ignore[call-overload]
-    return {name: own for name, own in known.items() if name in chosen}
+    idle = [name for name in known if name not in chosen]
+    if idle:
+        raise DataError(
+            f"levels of view {view!r}",
+            got=f"levels of columns that are not categorical there ({name_some(idle)})",
+            expected="columns that the view has and that are declared categorical",
+            do='Declare them: likelihoods={"ehr": {"stage": "categorical"}}.',
+        )
+    return known
 
 
 def _find_categorical(table: pd.DataFrame, declared: object) -> set[str]:
@@ -123,9 +132,11 @@ def _indicate(view: str, column: pd.Series, known: Sequence[object] | None) -> p
     levels = seen if known is None else [_label_level(level) for level in known]
     foreign = [level for level in seen if level not in levels]
     if foreign:
+        # Many unknown levels may be identifiers or free text, which no message may hold.
+        shown = name_some(foreign) if len(foreign) <= _FEW else f"{len(foreign)} of them"
         raise DataError(
             what,
-            got=f"levels that are not known ({name_some(foreign)})",
+            got=f"levels that are not known ({shown})",
             expected=f"one of {', '.join(levels)}",
             do="Code them as they were coded for the fit, or as missing.",
         )

@@ -24,7 +24,8 @@ class MultiView:
     dataset
         `values_<view>` (subject, feature_<view>), NaN where missing, a subject without a view being a row of NaN;
         `likelihood_<view>` (feature_<view>); `variable_<view>` (feature_<view>), the variable that each column codes,
-        where a view has categorical ones; and, where given, `group` (subject) and `covariates` (subject, covariate).
+        where a view has categorical ones; and, where given, `group` (subject), `covariates` (subject, covariate),
+        `weight` (subject) and `exposure_<view>` (subject).
     """
 
     dataset: xr.Dataset

@@ -90,7 +90,7 @@ def read_numbers(what: str, table: pd.DataFrame) -> NDArray[np.floating]:
             what,
             got=f"columns that are not numbers ({name_some(not_numeric)})",
             expected="numbers or booleans, NaN where missing",
-            do="Encode categories as 0/1 columns (pd.get_dummies) or leave these columns out.",
+            do="Declare text columns categorical, encode them as numbers, or leave them out.",
         )
     narrow = all(dtype == np.float32 for dtype in table.dtypes)
     values: NDArray[np.floating] = table.to_numpy(

@@ -15,7 +15,7 @@ from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.engines.sampling import Sampling
 from mofa_bayes.engines.vi.settings import Ascent
 from mofa_bayes.fitting.engines import RUN
-from mofa_bayes.fitting.request import Request, require_fit
+from mofa_bayes.fitting.request import Request, require_fit, warn_unused
 from mofa_bayes.posterior.files import SCHEMA_VERSION
 from mofa_bayes.posterior.posterior import Posterior
 from mofa_bayes.seeds import make_rng
@@ -74,6 +74,7 @@ def fit(
     """
     spec = FactorModel() if spec is None else spec
     require_fit(views, spec, engine, n_draws, settings)
+    warn_unused(engine, settings, callback)
     rng = make_rng(seed)
     provenance = _provenance(views, spec, engine, seed)
     request = Request(
@@ -92,7 +93,10 @@ def fit(
 
 def _state_of(generator: np.random.Generator) -> str:
     """Digest of a generator's state, before anything is drawn from it."""
-    return hashlib.sha256(repr(generator.bit_generator.state).encode()).hexdigest()[:16]
+    # Spawning leaves the state as it is and counts the children: two fits with one generator are told apart by that.
+    sequence = generator.bit_generator.seed_seq
+    children = (getattr(sequence, "spawn_key", ()), getattr(sequence, "n_children_spawned", 0))
+    return hashlib.sha256(f"{generator.bit_generator.state!r}\n{children!r}".encode()).hexdigest()[:16]
 
 
 def _provenance(

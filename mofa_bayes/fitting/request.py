@@ -10,13 +10,17 @@ from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.engines.sampling import Sampling
 from mofa_bayes.engines.vi.memory import estimate_memory
 from mofa_bayes.engines.vi.settings import Ascent
-from mofa_bayes.errors import FitError, ModelWarning, name_some
+from mofa_bayes.errors import FitError, IgnoredWarning, ModelWarning, name_some
 from mofa_bayes.spec import FactorModel
 
 SETTINGS: dict[str, type[Ascent | Sampling]] = {
     "vi": Ascent, "spectral": Ascent, "gibbs": Sampling, "nuts": Sampling,
 }  # fmt: skip
 N_DRAWS = 500
+_UNUSED = {
+    "gibbs": ("sampler", "target_accept"),
+    "nuts": ("thin", "max_seconds", "max_memory", "folder", "checkpoint", "checkpoint_seconds"),
+}
 _LARGE_COUNT = 200
 _FEW_DRAWS = 50
 
@@ -87,6 +91,16 @@ def require_fit(
     if engine == "vi":
         _warn_large_counts(views)
         _require_memory(views, spec, n_draws or N_DRAWS, settings if isinstance(settings, Ascent) else Ascent())
+
+
+def warn_unused(engine: str, settings: Ascent | Sampling | None, callback: object) -> None:
+    """Warn of what was given and an engine has no use for."""
+    unused = [] if callback is None or engine == "vi" else ["callback"]
+    for name in _UNUSED.get(engine, ()):
+        own = getattr(settings, name) if isinstance(settings, Sampling) else getattr(Sampling(), name)
+        unused += [] if own == getattr(Sampling(), name) else [name]
+    for name in unused:
+        warnings.warn(f"engine {engine!r} does not use {name}", IgnoredWarning, stacklevel=3)
 
 
 def _require_seen(views: MultiView) -> None:

@@ -43,7 +43,7 @@ def label_gibbs(sampled: Sampled, views: MultiView, spec: FactorModel) -> xr.Dat
         "subject": np.asarray(views.subjects),
         "group": np.asarray(layout.groups),
         "covariate": np.asarray(layout.covariates),
-        "chain": np.arange(len(sampled.chains)),
+        "chain": np.asarray(sampled.numbers),
         "draw": np.arange(draws["factors"][1].shape[1]),
     }
     if "factor_precision" in sampled.chains[0]:

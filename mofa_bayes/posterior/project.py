@@ -101,7 +101,8 @@ def as_views(tree: xr.DataTree, new: object) -> MultiView:
     likelihoods, levels = {}, {}
     for view, table in new.items():
         if f"likelihood_{view}" in moments and isinstance(table, pd.DataFrame):
-            levels[view] = _levels(moments, view)
+            columns = {str(name) for name in table.columns}
+            levels[view] = {name: own for name, own in _levels(moments, view).items() if name in columns}
             stored = moments[f"likelihood_{view}"].to_series().to_dict() | dict.fromkeys(levels[view], CATEGORICAL)
             likelihoods[view] = {str(name): str(stored[str(name)]) for name in table.columns if str(name) in stored}
     return MultiView.from_frames(new, likelihoods=likelihoods, levels=levels, uninformative="keep")

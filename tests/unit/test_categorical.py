@@ -143,3 +143,18 @@ def test_a_level_that_the_fit_does_not_know_is_refused(post):
     new = pd.DataFrame({"age": [50.0], "stage": ["IV"], "site": [1.0]}, ["p999"])
     with pytest.raises(DataError, match="IV"):
         post.project({"ehr": new})
+
+
+def test_many_unknown_levels_are_counted_not_shown():
+    """They may be identifiers."""
+    table = pd.DataFrame({"stage": [f"PAT{n:03d}" for n in range(40)]}, [f"p{n}" for n in range(40)])
+    with pytest.raises(DataError, match="40 of them") as raised:
+        mb.MultiView.from_frames(
+            {"ehr": table}, likelihoods={"ehr": "categorical"}, levels={"ehr": {"stage": ["I", "II"]}}
+        )
+    assert "PAT" not in str(raised.value)
+
+
+def test_levels_of_a_column_that_is_not_categorical_are_refused(tables):
+    with pytest.raises(DataError, match="nosuch"):
+        mb.MultiView.from_frames(tables[0], likelihoods=KINDS, levels={"ehr": {"nosuch": [1, 2]}})

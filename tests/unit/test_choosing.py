@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import norm
 
 import mofa_bayes as mb
-from mofa_bayes.choosing import _choose_cells
+from mofa_bayes.choosing import _choose_cells, _conclude
 from mofa_bayes.data.simulate import Design
 from mofa_bayes.errors import FitError
 from mofa_bayes.plot import plot_choice
@@ -109,3 +109,11 @@ def test_density_of_pure_noise_is_that_of_the_normal_in_any_unit():
 def test_arguments_that_cannot_be_used_are_refused(three, wrong, word):
     with pytest.raises(FitError, match=word):
         mb.choose_n_factors(three, **wrong)
+
+
+def test_repeats_do_not_make_a_subject_more_than_one():
+    """The same scores several times over: the mean stays, and so does its error."""
+    sums = pd.DataFrame({"a": [1.0, 2.0, 4.0], "n a": [1, 1, 1]}, index=pd.Index(["u", "v", "w"], name="subject"))
+    best = sums.assign(a=sums["a"] + [1.0, 2.0, 3.0])
+    once, often = (_conclude([1, 2], {1: [sums] * n, 2: [best] * n}, {1: [1], 2: [2]}, ("a",)).table for n in (1, 4))
+    pd.testing.assert_frame_equal(once, often)

@@ -10,7 +10,7 @@ from mofa_bayes.engines.gibbs.polya_gamma import draw_polya_gamma, fill_softplus
 from mofa_bayes.engines.gibbs.walk import draw_log_scale
 from mofa_bayes.engines.vi.packed import pack
 
-N = 40_000
+N = 20_000
 # Two-sided, of a normal number: one in 16,000.
 LIMIT = 4.0
 

@@ -8,7 +8,8 @@ import mofa_bayes as mb
 from mofa_bayes.data.preprocess import fit_preprocessing
 from mofa_bayes.data.simulate import Design
 from mofa_bayes.engines.vi.memory import estimate_memory
-from mofa_bayes.errors import ConvergenceWarning, DataError, FitError, SpecError
+from mofa_bayes.errors import ConvergenceWarning, DataError, FitError, IgnoredWarning, SpecError
+from mofa_bayes.fitting.request import warn_unused
 
 FAST = mb.Ascent(mode="fast")
 
@@ -189,3 +190,17 @@ def test_a_callback_sees_every_pass_and_may_end_the_fit(plain):
 def test_settings_that_cannot_be_used_are_refused(wrong):
     with pytest.raises(SpecError, match=next(iter(wrong))):
         mb.Ascent(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("engine", "given", "word"),
+    [
+        ("spectral", {"callback": lambda n, b: None}, "callback"),
+        ("gibbs", {"settings": mb.Sampling(target_accept=0.8)}, "target_accept"),
+        ("nuts", {"settings": mb.Sampling(thin=2)}, "thin"),
+    ],
+)
+def test_what_an_engine_does_not_use_is_said(engine, given, word):
+    settings, callback = given.get("settings"), given.get("callback")
+    with pytest.warns(IgnoredWarning, match=f"{engine}.*{word}"):
+        warn_unused(engine, settings, callback)

@@ -63,6 +63,8 @@ def draw_rows(problem: Problem, point: Point, rng: np.random.Generator) -> tuple
 def sums_by_group(problem: Problem, number: int, sums: Sums) -> PartSums:
     """Stack a part's sums over groups: cross (G, D, J), grams (G, n_gram, P), squares (G, D) or (G, 0)."""
     own = [sums.parts.get((number, group)) for group in range(len(problem.rows_of))]
+    if len(own) == 1 and own[0] is not None:
+        return PartSums(own[0].cross[None], own[0].grams[None], own[0].squares[None], 0.0)
     some = next(one for one in own if one is not None)
     nothing = PartSums(np.zeros_like(some.cross), np.zeros_like(some.grams), np.zeros_like(some.squares), 0.0)
     filled = [one or nothing for one in own]

@@ -34,6 +34,8 @@ class Sampled:
     chains
         Draws of each chain by name, the same number of each; names are numbered by part and view (`Point.record`).
         Where chains were stopped, those chains and so many draws of each as are most draws together.
+    numbers
+        Which of the chains these are, from 0.
     completed
         Whether every chain ran to its end.
     seconds
@@ -42,6 +44,7 @@ class Sampled:
 
     layout: Layout
     chains: tuple[Draws, ...]
+    numbers: tuple[int, ...]
     completed: bool
     seconds: float
 
@@ -88,7 +91,8 @@ def sample_gibbs(
             points = start_chains(layout, spec, start_rng, sampling.n_chains)
             jobs = [replace(job, start=point) for job, point in zip(jobs, points, strict=True)]
         kept = run_chains(jobs, root, progress)
-        chains = _read(jobs, kept)
+        n_kept, numbers = _choose(kept)
+        chains = _read([jobs[number] for number in numbers], n_kept)
     finally:
         if is_temporary:
             remove(root)
@@ -100,7 +104,7 @@ def sample_gibbs(
             ConvergenceWarning,
             stacklevel=2,
         )
-    return Sampled(layout, chains, completed, time.perf_counter() - begun)
+    return Sampled(layout, chains, numbers, completed, time.perf_counter() - begun)
 
 
 def require_supported(layout: Layout, spec: FactorModel) -> None:
@@ -176,9 +180,13 @@ def _checkpoint(sampling: Sampling, number: int, fingerprint: str) -> Checkpoint
     return Checkpoint(path=path, seconds=sampling.checkpoint_seconds, fingerprint=own)
 
 
-def _read(jobs: Sequence[Job], kept: Sequence[int]) -> tuple[Draws, ...]:
-    job = jobs[0]
+def _choose(kept: Sequence[int]) -> tuple[int, tuple[int, ...]]:
+    """Choose the number of draws, and the chains that have it, which are most draws together."""
     n_kept = max(kept, key=lambda least: least * sum(own >= least for own in kept))
-    chosen = [own for own, count in zip(jobs, kept, strict=True) if count >= n_kept]
-    size = bytes_per_draw(first_point(job.layout, job.spec).record(job.layout, job.spec)) * n_kept * len(chosen)
-    return tuple(read_draws(own.folder, n_kept, in_memory=size <= job.sampling.max_memory) for own in chosen)
+    return n_kept, tuple(number for number, own in enumerate(kept) if own >= n_kept)
+
+
+def _read(jobs: Sequence[Job], n_kept: int) -> tuple[Draws, ...]:
+    job = jobs[0]
+    size = bytes_per_draw(first_point(job.layout, job.spec).record(job.layout, job.spec)) * n_kept * len(jobs)
+    return tuple(read_draws(own.folder, n_kept, in_memory=size <= job.sampling.max_memory) for own in jobs)

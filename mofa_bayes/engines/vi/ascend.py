@@ -69,15 +69,18 @@ def ascend(
     climber = Climber(layout, spec, settings, progress, checkpoint)
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(settings.n_threads or _default_threads()) as pool:
         climber.map = pool.map if settings.n_threads != 1 else map
+        why = "raise max_iterations"
         try:
             converged = climber.run(scores)
+            if climber.stopped:
+                why = "max_seconds or a callback ended it"
         except KeyboardInterrupt:
             if not climber.bounds:
                 raise
-            converged = False
+            converged, why = False, "it was interrupted"
     if not converged:
         warnings.warn(
-            f"vi stopped after {len(climber.bounds)} iterations before the bound settled; raise max_iterations",
+            f"vi stopped after {len(climber.bounds)} iterations before the bound settled: {why}",
             ConvergenceWarning,
             stacklevel=2,
         )

@@ -35,6 +35,7 @@ from mofa_bayes.engines.vi.rows import (
 )
 from mofa_bayes.engines.vi.settings import Ascent
 from mofa_bayes.engines.vi.start import as_rows
+from mofa_bayes.engines.vi.stride import Stride
 from mofa_bayes.engines.vi.variance import explained_by_factor
 from mofa_bayes.engines.vi.varimax import varimax
 from mofa_bayes.spec import FactorModel, Horseshoe, Laplace, SpikeSlab
@@ -96,6 +97,7 @@ class Climber:
         self.bounds: list[float] = []
         self.counts: list[int] = []
         self.phase, self.n_passes, self.in_phase, self.settled = "start", 0, 0, 0
+        self.stride = Stride()
         self.map: Mapper = map
         self.stopped = False
         self.start = self.written = time.perf_counter()
@@ -152,6 +154,7 @@ class Climber:
             "in_phase": self.in_phase,
             "settled": self.settled,
             "steps": self.steps,
+            "stride": self.stride,
         }
 
     def _resume(self) -> None:
@@ -169,6 +172,8 @@ class Climber:
         self.rows = fill([nothing] * len(self.layout.blocks), arrays, "/rows")
         self.bounds, self.counts = arrays["/bounds"].tolist(), arrays["/counts"].tolist()
         self.n_passes, self.in_phase = int(arrays["/n_passes"]), int(arrays["/in_phase"])
+        moved = [name for name in arrays if name.startswith("/stride/before/")]
+        self.stride = fill(Stride(before=(np.empty(0),) * len(moved)), arrays, "/stride")
         self.settled, self.steps = int(arrays["/settled"]), fill(self.steps, arrays, "/steps")
 
     def _write(self) -> None:
@@ -219,7 +224,7 @@ class Climber:
 
     def _infer(self) -> tuple[list[Rows], Sums]:
         """Update q(z) of every block, and sum over them; what rows need to know of the globals is given up after it."""
-        known = self.globals.summarise(self.layout)
+        known = self.stride.carry(self.globals).summarise(self.layout)
         parts = self.layout.parts
 
         def update(block: Block, before: Rows) -> tuple[Rows, Sums]:
@@ -233,6 +238,12 @@ class Climber:
     def _step(self) -> Sums:
         rows, sums = self._infer()
         globals_, bound = update_globals(self.layout, self.spec, self.priors, self.globals, sums, self.map)
+        if self.stride.is_long and bound.total < self.bounds[-1]:
+            self.stride = Stride()
+            return self._step()
+        # Not where features have parameters of their own: their search takes each rise for its own, and stops short.
+        if self.settings.expand and self.phase != "dense" and not self.steps:
+            self.stride = self.stride.follow(self.globals)
         if self.settings.expand and self.in_phase % _EMPTY_EVERY == _EMPTY_EVERY - 1:
             globals_, bound = self._empty(globals_, bound, sums)
         self.rows, self.globals = rows, globals_
@@ -280,10 +291,11 @@ class Climber:
             return
         scale = best_scale(self.globals, sums)
         if scale is not None:
-            self.globals = self.globals.rescale(scale)
+            self.globals, self.stride = self.globals.rescale(scale), self.stride.turn(np.diag(1 / scale))
             self.rows = [rows.transform(np.diag(scale)) for rows in self.rows]
 
     def _turn(self, turn: Array) -> None:
+        self.stride = self.stride.turn(turn)
         self.globals = rotate(self.layout, self.globals, turn)
         self.rows = [rows.transform(np.linalg.inv(turn).T) for rows in self.rows]
 
@@ -321,6 +333,6 @@ class Climber:
             logger.warning("no factor explains %g of any view; the strongest is kept", self.spec.min_variance)
             kept = explained.argmax(keepdims=True)
         logger.info("dropped %d factors that explain nothing", self.globals.n_factors - len(kept))
-        self.globals = self.globals.keep(kept)
+        self.globals, self.stride = self.globals.keep(kept), Stride()
         self.rows = [rows.keep(kept) for rows in self.rows]
         return True

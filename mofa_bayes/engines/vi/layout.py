@@ -278,15 +278,16 @@ def _describe(
         for start in range(0, len(whole_rows), _TILE_ROWS):
             table, own = whole.scaled(slice(start, start + _TILE_ROWS)), whole_rows[start : start + _TILE_ROWS]
             seen = ~np.isnan(table)
-            weights = np.ones(len(own)) if known.weights is None else known.weights[own]
-            squared = np.square(table)
+            filled = np.where(seen, table, 0).astype(np.float64)
+            squared, count = np.square(filled), seen.sum(axis=0)
             n_rows += len(table)
-            n_seen += seen.sum(axis=0)
-            n_observed[group] += weights @ seen
-            sum_squares[group] += np.nansum(weights[:, None] * squared, axis=0, dtype=np.float64)
-            total += np.nansum(table, axis=0, dtype=np.float64)
-            square += np.nansum(squared, axis=0, dtype=np.float64)
-            largest = np.maximum(largest, np.where(seen, table, 0).max(axis=0))
+            n_seen += count
+            total += filled.sum(axis=0)
+            square += squared.sum(axis=0)
+            largest = np.maximum(largest, filled.max(axis=0))
+            weights = None if known.weights is None else known.weights[own]
+            n_observed[group] += count if weights is None else weights @ seen.astype(np.float64)
+            sum_squares[group] += squared.sum(axis=0) if weights is None else weights @ squared
     count = np.maximum(n_seen, 1)
     mean = total / count
     exposures = np.exp(known.exposures[view]) if view in known.exposures else np.ones(1)

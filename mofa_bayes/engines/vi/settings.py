@@ -44,8 +44,8 @@ class Ascent:
     checkpoint_seconds
         Least time between two writings.
     expand
-        Use parameter expansion, and take factors out of views that do not share them at once. Off only to measure what
-        these moves bring.
+        Use parameter expansion and over-relaxation, and take factors out of views that do not share them at once. Off
+        only to measure what these moves bring.
     """
 
     max_iterations: int = 2000
