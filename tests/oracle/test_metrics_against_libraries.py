@@ -142,3 +142,18 @@ def test_aalen_johansen(name, cause):
     table = curve.cumulative_density_
     ours = aalen_johansen(untied, code, cause=cause)
     np.testing.assert_allclose(ours.at(table.index.to_numpy()), table.to_numpy()[:, 0], **CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("name", "columns"),
+    [("rossi", ("week", "arrest", "age")), ("lung", ("time", "status", "age")), ("waltons", ("T", "E", "T"))],
+)
+def test_on_the_data_sets_of_lifelines(name, columns):
+    table = getattr(lifelines.datasets, f"load_{name}")()[list(dict.fromkeys(columns))].dropna()
+    time, event, marker = (table[column].to_numpy(dtype=float) for column in columns)
+    risk = np.round(marker + 10 * np.sin(np.arange(len(time))))
+    theirs = lifelines.utils.concordance_index(time, -risk, event)
+    assert harrell_c(risk, time, event) == pytest.approx(theirs, abs=1e-8)
+    curve = lifelines.KaplanMeierFitter().fit(time, event)
+    at = np.unique(time)
+    np.testing.assert_allclose(kaplan_meier(time, event).at(at), curve.survival_function_at_times(at), **CLOSE)
