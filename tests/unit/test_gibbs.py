@@ -132,6 +132,18 @@ def test_checkpoint_of_another_fit_is_refused(views, tmp_path):
         sample(views, checkpoint=path, n_draws=13)
 
 
+@pytest.mark.parametrize("is_finished", [True, False])
+def test_checkpoint_without_its_draws_is_refused(plain, is_finished, tmp_path):
+    """Nothing stands for draws that are gone: no zeros, and no error about names."""
+    path, more = tmp_path / "state.npz", {"n_draws": 100_000, "n_chains": 1}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        sample(plain, checkpoint=path, **({} if is_finished else more | {"max_seconds": 0.5}))
+    (next((tmp_path / "state.draws").glob("chain*")) / "factors.npy").unlink()
+    with pytest.raises(FileError, match="remove the checkpoint"):
+        sample(plain, checkpoint=path, **({} if is_finished else more))
+
+
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_interrupt_keeps_what_was_drawn_and_resume_goes_on(plain, n_jobs, tmp_path):
     more = {"n_draws": 400, "n_jobs": n_jobs, "n_tune": 1}

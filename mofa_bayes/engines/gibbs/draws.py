@@ -35,6 +35,30 @@ class DrawFiles:
         for name, own in values.items():
             self.arrays[name][position] = own
 
+    def reopen(self, values: Mapping[str, Array]) -> None:
+        """Open the draws that an earlier run left, of variables of these shapes.
+
+        Raises
+        ------
+        FileError
+            They are not there, or are not those.
+        """
+        for name, own in values.items():
+            path = self.folder / f"{name}.npy"
+            try:
+                found = open_memmap(path, mode="r+")
+                is_ours = found.shape == (self.n_draws, *own.shape) and found.dtype == np.float32
+            except (OSError, ValueError):
+                is_ours = False
+            if not is_ours:
+                raise FileError(
+                    f"draws in {str(self.folder)!r}",
+                    got=f"no {path.name} of the run that the checkpoint is of",
+                    expected="the draws beside their checkpoint",
+                    do="The draws beside the checkpoint are gone; remove the checkpoint to start anew.",
+                )
+            self.arrays[name] = found
+
     def flush(self) -> None:
         """Bring to disk what has been written."""
         for own in self.arrays.values():
