@@ -32,7 +32,8 @@ class Sampling:
     max_memory
         Bytes of draws, of all chains together, that are held in memory; more stay on disk and are read when used.
     folder
-        Where draws are written; a temporary folder when left out. It holds factors of patients.
+        Where draws are written, in place of those of an earlier fit; a temporary folder when left out. It holds factors
+        of patients.
     checkpoint
         File to write the state of a chain to now and then, with its draws in a folder beside it, and to go on from when
         it is there; the result is the same as without a break. Further chains get files of their own beside it. It

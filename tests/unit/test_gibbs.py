@@ -363,6 +363,13 @@ def test_settings_are_checked(bad):
         mb.Sampling(**bad)
 
 
+def test_a_folder_used_twice_holds_the_second_fit_alone(views, plain, tmp_path):
+    dense = mb.FactorModel(n_factors=2, loadings=mb.ARD())
+    sample(views, folder=tmp_path)
+    assert_same(sample(plain, dense, folder=tmp_path), sample(plain, dense))
+    assert {path.stem for path in (tmp_path / "chain0").iterdir()} == set(sample(plain, dense).chains[0])
+
+
 def test_a_folder_that_cannot_be_written_is_said(plain, tmp_path):
     (tmp_path / "chain0").write_text("in the way")
     with pytest.raises(FileError, match="draws in"):

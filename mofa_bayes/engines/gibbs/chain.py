@@ -71,6 +71,7 @@ class _Chain:
         if stored is None:
             assert job.start is not None
             self.point = job.start
+            self.draws.clear()
         else:
             self.point = fill(first_point(job.layout, job.spec), stored, "/point")
             self.n_sweeps = int(stored["/n_sweeps"])
