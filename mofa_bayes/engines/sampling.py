@@ -6,6 +6,8 @@ from typing import Literal
 
 from mofa_bayes.errors import SpecError
 
+LEAST_DRAWS = 4
+"""Draws that a chain must have: alignment compares its halves."""
 SAMPLERS = ("pymc", "nutpie", "numpyro")
 
 
@@ -16,7 +18,7 @@ class Sampling:
     Parameters
     ----------
     n_draws
-        Draws kept of each chain.
+        Draws kept of each chain, 4 at least.
     n_tune
         Draws of each chain before those, forgotten.
     n_chains
@@ -60,7 +62,7 @@ class Sampling:
     target_accept: float = 0.9
 
     def __post_init__(self) -> None:
-        counts = {"n_draws": (self.n_draws, 2), "n_chains": (self.n_chains, 1), "thin": (self.thin, 1)}
+        counts = {"n_draws": (self.n_draws, LEAST_DRAWS), "n_chains": (self.n_chains, 1), "thin": (self.thin, 1)}
         counts |= {"n_tune": (self.n_tune, 0)} | ({} if self.n_jobs is None else {"n_jobs": (self.n_jobs, 1)})
         for name, (value, least) in counts.items():
             if not isinstance(value, int) or isinstance(value, bool) or value < least:

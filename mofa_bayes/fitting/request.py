@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mofa_bayes.data.multiview import MultiView
-from mofa_bayes.engines.sampling import Sampling
+from mofa_bayes.engines.sampling import LEAST_DRAWS, Sampling
 from mofa_bayes.engines.vi.memory import estimate_memory
 from mofa_bayes.engines.vi.settings import Ascent
 from mofa_bayes.errors import FitError, IgnoredWarning, ModelWarning, name_some
@@ -23,6 +23,7 @@ _UNUSED = {
 }
 _LARGE_COUNT = 200
 _FEW_DRAWS = 50
+_LEAST_DRAWS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -70,8 +71,9 @@ def require_fit(
             expected=f"an {own.__name__}" if own is Ascent else f"a {own.__name__}",
             do=f"Write {own.__name__}({example}).",
         )
-    if n_draws is not None and (not isinstance(n_draws, int) or n_draws < 2):
-        raise FitError("n_draws", got=repr(n_draws), expected="a whole number from 2 up", do="500 is usual.")
+    least = _LEAST_DRAWS if own is Ascent else LEAST_DRAWS
+    if n_draws is not None and (not isinstance(n_draws, int) or n_draws < least):
+        raise FitError("n_draws", got=repr(n_draws), expected=f"a whole number from {least} up", do="500 is usual.")
     unknown = [view for view in spec.views if view not in views.names]
     if unknown:
         raise FitError(

@@ -177,6 +177,24 @@ def test_interrupt_before_any_draw_is_an_interrupt(plain):
         sample_gibbs(layout, SPEC, mb.Sampling(**SHORT), np.random.default_rng(0), interrupt)
 
 
+@pytest.mark.parametrize(("stop", "n_chains"), [(9, None), (18 + 9, 1), (18 + 10, 2)])
+def test_chains_of_fewer_draws_than_alignment_needs_count_as_none(plain, stop, n_chains):
+    """Six sweeps are forgotten: the chain that is stopped has 3 draws, or in the last case 4."""
+
+    def told(done, total):
+        return done >= stop
+
+    args = arrange(plain, SPEC), SPEC, mb.Sampling(**SHORT), np.random.default_rng(0), told
+    if n_chains is None:
+        with pytest.raises(FitError, match="no chain kept 4 draws"):
+            sample_gibbs(*args)
+        return
+    with pytest.warns(ConvergenceWarning, match="gibbs stopped"):
+        some = sample_gibbs(*args)
+    assert some.numbers == (0,)
+    assert len(some.chains[0]["factors"]) == 12
+
+
 def test_interrupt_in_the_second_chain_keeps_the_first(plain):
     def interrupt(done, total):
         if done == 19:
@@ -301,10 +319,10 @@ def test_values_are_used_in_place_or_copied_with_the_same_result(plain, monkeypa
     frames = {view: plain[view].to_pandas().sort_index(axis=1) for view in plain.names}
     frames["a"] = frames["a"].mask(np.random.default_rng(0).random(frames["a"].shape) < 0.1)
     holes = mb.MultiView.from_frames(frames)
-    copied = sample(holes, n_draws=2, n_tune=1)
+    copied = sample(holes, n_draws=4, n_tune=1)
     monkeypatch.setattr("mofa_bayes.engines.vi.layout.IN_PLACE_BYTES", 0)
     assert any(own.values.has_holes for block in arrange(holes, SPEC).blocks for own in block.cells.values())
-    in_place = sample(holes, n_draws=2, n_tune=1)
+    in_place = sample(holes, n_draws=4, n_tune=1)
     for name, values in copied.chains[0].items():
         np.testing.assert_allclose(in_place.chains[0][name], values, rtol=1e-3, atol=1e-4, err_msg=name)
 
@@ -344,7 +362,7 @@ def test_what_it_cannot_sample_is_refused_before_anything_is_drawn(plain):
 
 
 BAD = [
-    {"n_draws": 1},
+    {"n_draws": 3},
     {"n_tune": -1},
     {"n_chains": 0},
     {"thin": 1.5},

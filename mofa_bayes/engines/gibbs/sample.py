@@ -74,7 +74,7 @@ def sample_gibbs(
     Raises
     ------
     FitError
-        The engine cannot sample this model, or no draw was kept in the time given.
+        The engine cannot sample this model, or too few draws were kept in the time given.
 
     Warns
     -----
