@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from mofa_bayes.errors import SpecError
+from mofa_bayes.spec.model import is_whole
 
 LEAST_DRAWS = 4
 """Draws that a chain must have: alignment compares its halves."""
@@ -65,8 +66,9 @@ class Sampling:
         counts = {"n_draws": (self.n_draws, LEAST_DRAWS), "n_chains": (self.n_chains, 1), "thin": (self.thin, 1)}
         counts |= {"n_tune": (self.n_tune, 0)} | ({} if self.n_jobs is None else {"n_jobs": (self.n_jobs, 1)})
         for name, (value, least) in counts.items():
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            if not is_whole(value) or value < least:
                 raise SpecError(name, got=repr(value), expected=f"a whole number from {least} up", do="Correct it.")
+            object.__setattr__(self, name, int(value))
         amounts = {"max_seconds": (self.max_seconds, 1e-9), "max_memory": (self.max_memory, 0.0)}
         amounts |= {"checkpoint_seconds": (self.checkpoint_seconds, 0.0)}
         for name, (amount, smallest) in amounts.items():

@@ -12,6 +12,7 @@ from mofa_bayes.engines.vi.memory import estimate_memory
 from mofa_bayes.engines.vi.settings import Ascent
 from mofa_bayes.errors import FitError, IgnoredWarning, ModelWarning, name_some
 from mofa_bayes.spec import FactorModel
+from mofa_bayes.spec.model import is_whole
 
 SETTINGS: dict[str, type[Ascent | Sampling]] = {
     "vi": Ascent, "spectral": Ascent, "gibbs": Sampling, "nuts": Sampling,
@@ -37,6 +38,10 @@ class Request:
     callback: Callable[[int, float], object] | None
     progress: bool
     fingerprint: str
+
+    def __post_init__(self) -> None:
+        if self.n_draws is not None:
+            object.__setattr__(self, "n_draws", int(self.n_draws))
 
     @property
     def ascent(self) -> Ascent:
@@ -72,7 +77,7 @@ def require_fit(
             do=f"Write {own.__name__}({example}).",
         )
     least = _LEAST_DRAWS if own is Ascent else LEAST_DRAWS
-    if n_draws is not None and (not isinstance(n_draws, int) or n_draws < least):
+    if n_draws is not None and (not is_whole(n_draws) or n_draws < least):
         raise FitError("n_draws", got=repr(n_draws), expected=f"a whole number from {least} up", do="500 is usual.")
     unknown = [view for view in spec.views if view not in views.names]
     if unknown:
