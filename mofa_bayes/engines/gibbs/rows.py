@@ -9,7 +9,7 @@ from mofa_bayes.engines.vi.families import Local
 from mofa_bayes.engines.vi.kernels import second_moments
 from mofa_bayes.engines.vi.layout import Block, Part
 from mofa_bayes.engines.vi.packed import Array, n_packed, pack, unpack
-from mofa_bayes.engines.vi.rows import PartGlobals, PartSums, RowPrior, Rows, Sums, add, collect_sums, infer_rows
+from mofa_bayes.engines.vi.rows import PartGlobals, RowPrior, Rows, Sums, add, collect_sums, infer_rows
 
 # Exponential of mean 10, as the graph has it: it says little about the dispersion of counts.
 DISPERSION_RATE = 0.1
@@ -58,18 +58,6 @@ def draw_rows(problem: Problem, point: Point, rng: np.random.Generator) -> tuple
         total = sums if total is None else add(total, sums)
     assert total is not None
     return factors, total
-
-
-def sums_by_group(problem: Problem, number: int, sums: Sums) -> PartSums:
-    """Stack a part's sums over groups: cross (G, D, J), grams (G, n_gram, P), squares (G, D) or (G, 0)."""
-    own = [sums.parts.get((number, group)) for group in range(len(problem.rows_of))]
-    if len(own) == 1 and own[0] is not None:
-        return PartSums(own[0].cross[None], own[0].grams[None], own[0].squares[None], 0.0)
-    some = next(one for one in own if one is not None)
-    nothing = PartSums(np.zeros_like(some.cross), np.zeros_like(some.grams), np.zeros_like(some.squares), 0.0)
-    filled = [one or nothing for one in own]
-    cross, grams, squares = (np.stack([getattr(one, name) for one in filled]) for name in ("cross", "grams", "squares"))
-    return PartSums(cross, grams, squares, 0.0)
 
 
 def _terms(block: Block, point: Point) -> Array:
