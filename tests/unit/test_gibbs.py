@@ -168,6 +168,16 @@ def test_interrupt_keeps_what_was_drawn_and_resume_goes_on(plain, n_jobs, tmp_pa
     assert_same(again, sample(plain, **more | {"n_jobs": 1}))
 
 
+def test_interrupt_while_starts_are_sought_is_an_interrupt(plain, monkeypatch):
+    def interrupt(climber, *_):
+        climber.bounds.append(0.0)  # some passes are done
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mofa_bayes.engines.vi.climber.Climber.run", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        sample(plain)
+
+
 def test_interrupt_before_any_draw_is_an_interrupt(plain):
     def interrupt(done, total):
         os.kill(os.getpid(), signal.SIGINT)
