@@ -4,13 +4,12 @@ from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 from scipy.special import logit
 
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import Preprocessing
-from mofa_bayes.engines.vi.known import ALL, find_known
+from mofa_bayes.engines.vi.known import find_known
 from mofa_bayes.engines.vi.layout import Layout, Part, lay_out
 from mofa_bayes.engines.vi.packed import Array, Index
 from mofa_bayes.engines.vi.variance import latent_variance
@@ -70,9 +69,9 @@ def build_draws_tree(
     Returns
     -------
     xr.DataTree
-        Groups `posterior`, `moments`, `preprocessing`, `fit`, `alignment` and, where given, `sample_stats`. Where
-        alignment rotates, precisions of loadings and factors are what the rotated draws imply: D / sum_d w_dk^2 and
-        N_g / sum_n z_nk^2. Where a group has no value of a feature, its noise is NaN.
+        Groups `posterior`, `moments`, `preprocessing`, `fit`, `alignment` and, where given, `sample_stats`. What
+        alignment makes of the precisions of loadings and factors is in its notes (`tree["alignment"].notes`). Where a
+        group has no value of a feature, its noise is NaN.
 
     Raises
     ------
@@ -81,12 +80,9 @@ def build_draws_tree(
     """
     sparse = is_sparse(spec, views)
     draws = _bring_to_order(draws, views)
-    has_precision = "factor_precision" in draws
     posterior, aligned = (aligner or _align)(draws, sparse=sparse)
     layout = lay_out(views, preprocessing, find_known(views, preprocessing))
     posterior = _forget_unseen_noise(posterior, views, layout)
-    if not sparse:
-        posterior = _follow_rotation(posterior, views, layout.groups if has_precision else ())
     order, sign = find_order_and_sign(posterior, views, spec, layout)
     names = np.array([f"F{k + 1}" for k in range(len(order))])
     posterior = _turn(posterior, order, sign).assign_coords(factor=names)
@@ -164,21 +160,6 @@ def _forget_unseen_noise(draws: xr.Dataset, views: MultiView, layout: Layout) ->
         seen = seen[:, is_real]
         changed[f"noise_sd_{view}"] = own if seen.all() else own.where(seen if "group" in own.dims else seen[0])
     return draws.drop_vars(changed).assign(changed)
-
-
-def _follow_rotation(draws: xr.Dataset, views: MultiView, groups: tuple[str, ...]) -> xr.Dataset:
-    """Replace precisions, which belong to the axes that were drawn, by what the rotated draws imply."""
-    changed: dict[str, xr.DataArray] = {}
-    for view in (own for own in views.names if f"ard_{own}" in draws):
-        loadings, feature = draws[f"loadings_{view}"].astype(np.float64), f"feature_{view}"
-        changed[f"ard_{view}"] = loadings.sizes[feature] / (loadings**2).sum(feature).clip(min=_TINY)
-    if groups:
-        square = draws["factors"].astype(np.float64) ** 2
-        group_of = np.full(views.n_subjects, ALL) if views.groups is None else views.groups.values.astype(np.str_)
-        own = [square.isel(subject=group_of == name).mean("subject") for name in groups]
-        implied = 1 / xr.concat(own, pd.Index(groups, name="group")).clip(min=_TINY)
-        changed["factor_precision"] = implied.transpose("chain", "draw", "group", "factor")
-    return draws.assign(changed)
 
 
 def find_order_and_sign(draws: xr.Dataset, views: MultiView, spec: FactorModel, layout: Layout) -> tuple[Index, Array]:
