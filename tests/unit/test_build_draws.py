@@ -205,6 +205,24 @@ def test_only_dense_priors_allow_rotation(views, loadings, expected):
     assert is_sparse(model, views) is expected
 
 
+@pytest.mark.parametrize(("least", "n_kept"), [(0.0, 3), (0.01, 2), (0.99, 1)])
+def test_factors_that_explain_too_little_leave_every_variable(draws, views, post, least, n_kept):
+    """One of three factors explains 0.04 % of what another does; the draws of those that stay are as they were."""
+    faint = draws.isel(factor=[0])
+    faint = faint.assign({name: 0.02 * faint[name] for name in ("loadings_lab", "loadings_ehr")})
+    three = xr.concat([faint, draws], "factor", data_vars="minimal").assign_coords(factor=["x", "y", "z"])
+    spec = mb.FactorModel(n_factors=3, factors=mb.ARDFactors(), min_variance=least)
+    tree = build(three, views, spec)
+    names = [f"F{k + 1}" for k in range(n_kept)]
+    for group in ("posterior", "moments", "alignment"):
+        assert list(tree[group]["factor"].values) == names
+    both = names[:2]
+    xr.testing.assert_allclose(
+        tree["posterior"].to_dataset().sel(factor=both), post.tree["posterior"].to_dataset().sel(factor=both)
+    )
+    np.testing.assert_array_equal(tree["alignment"]["match"], [1.0, 2.0, 0.0][:n_kept])
+
+
 def test_noise_that_no_value_informs_is_not_a_number(draws, views):
     lab = views["lab"].to_pandas().dropna()
     lab.iloc[views.groups.sel(subject=lab.index).values == "B", 0] = np.nan
