@@ -34,7 +34,7 @@ Aligner = Callable[..., tuple[xr.Dataset, Aligned]]
 
 _CHUNK_NUMBERS = 4_000_000
 _TINY = 1e-300
-_NUISANCES = {"negative_binomial": "dispersion", "ordinal": "cut_scale"}
+NUISANCES = {"negative_binomial": "dispersion", "ordinal": "cut_scale"}
 
 
 def build_draws_tree(
@@ -335,7 +335,7 @@ def _describe_parts(draws: xr.Dataset, view: str, views: MultiView, layout: Layo
 
 def _median_nuisance(draws: xr.Dataset, part: Part, columns: Index, n_features: int) -> Array:
     """Median of the draws of a part's own parameters (D,), 1 where its likelihood has none."""
-    name = f"{_NUISANCES.get(part.likelihood)}_{part.view}"
+    name = f"{NUISANCES.get(part.likelihood)}_{part.view}"
     if name not in draws:
         return np.ones(part.n_features)
     own = draws[name]
