@@ -33,7 +33,10 @@ class Sampling:
     max_seconds
         Stop after about this many seconds with what has been drawn.
     max_memory
-        Bytes of draws, of all chains together, that are held in memory; more stay on disk and are read when used.
+        Bytes of draws, of all chains together, that are held in memory while they are read and labelled; more stay on
+        disk until then. It does not bound the posterior: alignment copies factors and loadings, and the posterior
+        (`post.tree["posterior"]`) holds all draws in memory as float32, 4 n_chains n_draws (N + D) K bytes or more.
+        Take fewer n_draws, or thin, where that is too much.
     folder
         Where draws are written, in place of those of an earlier fit; a temporary folder when left out. It holds factors
         of patients.
