@@ -325,6 +325,16 @@ def test_order_of_subjects_features_and_views_does_not_matter(plain):
     assert_same(sample(plain), sample(shuffled))
 
 
+def test_counts_without_gaps_are_sampled(plain):
+    """vi's bound lets the rows of such a view share a covariance; latent variables of their own do not."""
+    table = plain["a"].to_pandas()
+    counts = pd.DataFrame(np.random.default_rng(0).poisson(np.exp(table.to_numpy() / 2)), table.index, table.columns)
+    whole = mb.MultiView.from_frames({"a": counts}, likelihoods={"a": dict.fromkeys(table.columns, "poisson")})
+    draws = label_gibbs(sample(whole), whole, SPEC)
+    assert np.isfinite(draws["factors"]).all()
+    assert float(draws["factors"].std("draw").min()) > 0
+
+
 def test_values_are_used_in_place_or_copied_with_the_same_result(plain, monkeypatch):
     frames = {view: plain[view].to_pandas().sort_index(axis=1) for view in plain.names}
     frames["a"] = frames["a"].mask(np.random.default_rng(0).random(frames["a"].shape) < 0.1)

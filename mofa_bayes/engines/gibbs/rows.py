@@ -1,5 +1,7 @@
 """Factors given loadings, block by block, and the sums over rows that loadings need."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from mofa_bayes.engines.gibbs.augment import AUGMENTATIONS
@@ -49,6 +51,8 @@ def draw_rows(problem: Problem, point: Point, rng: np.random.Generator) -> tuple
     total: Sums | None = None
     for block in problem.layout.blocks:
         locals_ = _augment(block, parts, point, rng)
+        if any(own.omega is not None for own in locals_.values()):
+            block = replace(block, is_uniform=False)  # vi's bound on counts weighs all entries of a column alike
         prior = RowPrior(point.factor_precision[block.group], np.empty(0))
         rows, _ = infer_rows(block, parts, known, locals_, prior, _NOTHING)
         own = rows.mean + _draw_noise(rows, rng)
