@@ -16,7 +16,7 @@ from mofa_bayes.errors import ConvergenceWarning, FitError, MissingExtraError, M
 from mofa_bayes.graph.conditional import draw_factors_given
 from mofa_bayes.graph.model import graph
 from mofa_bayes.graph.patterns import can_integrate
-from mofa_bayes.spec import FactorModel, SpikeSlabFactors
+from mofa_bayes.spec import FactorModel, Laplace, Normal, SpikeSlabFactors
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -102,7 +102,7 @@ def sample_nuts(
     began = time.monotonic()
     sampler_rng, factor_rng = rng.spawn(2)
     tree = _run(graph(views, spec, integrate=integrated), settings, sampler_rng, progress)
-    draws = _collect(tree["posterior"].to_dataset(), views)
+    draws = _add_precisions(_collect(tree["posterior"].to_dataset(), views), views, spec)
     if integrated:
         draws["factors"] = draw_factors_given(draws, views, spec, factor_rng)
     draws = draws.map(lambda own: _to_numpy(own).astype(np.float32))
@@ -235,6 +235,18 @@ def _collect(posterior: xr.Dataset, views: MultiView) -> xr.Dataset:
             draws = draws.drop_vars([f"noise_sd_{view}_{kind}" for kind in ("gaussian", "student_t")])
             draws[f"noise_sd_{view}"] = whole
     return draws
+
+
+def _add_precisions(draws: xr.Dataset, views: MultiView, spec: FactorModel) -> xr.Dataset:
+    """Add `ard_<view>` where the graph has none: the precision of a normal of the prior's variance, as vi and gibbs."""
+    added = {}
+    for view in views.names:
+        match spec.loadings_of(view):
+            case Normal(scale=scale):
+                added[f"ard_{view}"] = xr.full_like(draws[f"loadings_{view}"].isel({f"feature_{view}": 0}), scale**-2)
+            case Laplace():
+                added[f"ard_{view}"] = draws[f"rate_{view}"] ** 2 / 2
+    return draws.assign({name: own.drop_vars(set(own.coords) - set(own.dims)) for name, own in added.items()})
 
 
 def _judge(report: xr.Dataset, n_draws: int) -> bool:

@@ -5,7 +5,10 @@ from pathlib import Path
 from typing import Literal
 
 from mofa_bayes.errors import SpecError
+from mofa_bayes.spec.model import is_whole
 
+LEAST_DRAWS = 4
+"""Draws that a chain must have: alignment compares its halves."""
 SAMPLERS = ("pymc", "nutpie", "numpyro")
 
 
@@ -16,7 +19,7 @@ class Sampling:
     Parameters
     ----------
     n_draws
-        Draws kept of each chain.
+        Draws kept of each chain, 4 at least.
     n_tune
         Draws of each chain before those, forgotten.
     n_chains
@@ -30,9 +33,13 @@ class Sampling:
     max_seconds
         Stop after about this many seconds with what has been drawn.
     max_memory
-        Bytes of draws, of all chains together, that are held in memory; more stay on disk and are read when used.
+        Bytes of draws, of all chains together, that are held in memory while they are read and labelled; more stay on
+        disk until then. It does not bound the posterior: alignment copies factors and loadings, and the posterior
+        (`post.tree["posterior"]`) holds all draws in memory as float32, 4 n_chains n_draws (N + D) K bytes or more.
+        Take fewer n_draws, or thin, where that is too much.
     folder
-        Where draws are written; a temporary folder when left out. It holds factors of patients.
+        Where draws are written, in place of those of an earlier fit; a temporary folder when left out. It holds factors
+        of patients.
     checkpoint
         File to write the state of a chain to now and then, with its draws in a folder beside it, and to go on from when
         it is there; the result is the same as without a break. Further chains get files of their own beside it. It
@@ -59,11 +66,12 @@ class Sampling:
     target_accept: float = 0.9
 
     def __post_init__(self) -> None:
-        counts = {"n_draws": (self.n_draws, 2), "n_chains": (self.n_chains, 1), "thin": (self.thin, 1)}
+        counts = {"n_draws": (self.n_draws, LEAST_DRAWS), "n_chains": (self.n_chains, 1), "thin": (self.thin, 1)}
         counts |= {"n_tune": (self.n_tune, 0)} | ({} if self.n_jobs is None else {"n_jobs": (self.n_jobs, 1)})
         for name, (value, least) in counts.items():
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            if not is_whole(value) or value < least:
                 raise SpecError(name, got=repr(value), expected=f"a whole number from {least} up", do="Correct it.")
+            object.__setattr__(self, name, int(value))
         amounts = {"max_seconds": (self.max_seconds, 1e-9), "max_memory": (self.max_memory, 0.0)}
         amounts |= {"checkpoint_seconds": (self.checkpoint_seconds, 0.0)}
         for name, (amount, smallest) in amounts.items():

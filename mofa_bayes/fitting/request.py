@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mofa_bayes.data.multiview import MultiView
-from mofa_bayes.engines.sampling import Sampling
+from mofa_bayes.engines.sampling import LEAST_DRAWS, Sampling
 from mofa_bayes.engines.vi.memory import estimate_memory
 from mofa_bayes.engines.vi.settings import Ascent
 from mofa_bayes.errors import FitError, IgnoredWarning, ModelWarning, name_some
 from mofa_bayes.spec import FactorModel
+from mofa_bayes.spec.model import is_whole
 
 SETTINGS: dict[str, type[Ascent | Sampling]] = {
     "vi": Ascent, "spectral": Ascent, "gibbs": Sampling, "nuts": Sampling,
@@ -23,6 +24,7 @@ _UNUSED = {
 }
 _LARGE_COUNT = 200
 _FEW_DRAWS = 50
+_LEAST_DRAWS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -36,6 +38,10 @@ class Request:
     callback: Callable[[int, float], object] | None
     progress: bool
     fingerprint: str
+
+    def __post_init__(self) -> None:
+        if self.n_draws is not None:
+            object.__setattr__(self, "n_draws", int(self.n_draws))
 
     @property
     def ascent(self) -> Ascent:
@@ -70,8 +76,9 @@ def require_fit(
             expected=f"an {own.__name__}" if own is Ascent else f"a {own.__name__}",
             do=f"Write {own.__name__}({example}).",
         )
-    if n_draws is not None and (not isinstance(n_draws, int) or n_draws < 2):
-        raise FitError("n_draws", got=repr(n_draws), expected="a whole number from 2 up", do="500 is usual.")
+    least = _LEAST_DRAWS if own is Ascent else LEAST_DRAWS
+    if n_draws is not None and (not is_whole(n_draws) or n_draws < least):
+        raise FitError("n_draws", got=repr(n_draws), expected=f"a whole number from {least} up", do="500 is usual.")
     unknown = [view for view in spec.views if view not in views.names]
     if unknown:
         raise FitError(

@@ -73,9 +73,9 @@ def align(
     Dataset
         The posterior with everything mapped: factors, loadings; per factor `active_`, `inclusion_`, `local_`,
         `factors_active`, `factor_inclusion` follow order, `slab_` and `factors_slab` sign too, and `ard_`, `rate_`,
-        `factor_precision` scale. After a rotation such
-        quantities mean nothing: `ard_<view>` is recomputed as what loadings imply, D / sum_d w_dk^2, and the others
-        are left out. Other variables with the dim of factors are left out; the report names them.
+        `factor_precision` scale. After a rotation such quantities mean nothing: `ard_<view>` is recomputed as what
+        loadings imply, D / sum_d w_dk^2, `factor_precision` as that along the new axes, and the others are left out.
+        Other variables with the dim of factors are left out; the report names them.
     AlignmentReport
         With `table`, `chains`, and which chains sit in another mode.
 

@@ -1,16 +1,16 @@
 """From draws of a sampling engine to a labelled tree: aligned, ordered, with the moments that every engine stores."""
 
+import logging
 from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 from scipy.special import logit
 
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import Preprocessing
-from mofa_bayes.engines.vi.known import ALL, find_known
+from mofa_bayes.engines.vi.known import find_known
 from mofa_bayes.engines.vi.layout import Layout, Part, lay_out
 from mofa_bayes.engines.vi.packed import Array, Index
 from mofa_bayes.engines.vi.variance import latent_variance
@@ -28,11 +28,13 @@ class Aligned(Protocol):
         ...
 
 
+logger = logging.getLogger(__name__)
+
 Aligner = Callable[..., tuple[xr.Dataset, Aligned]]
 
 _CHUNK_NUMBERS = 4_000_000
 _TINY = 1e-300
-_NUISANCES = {"negative_binomial": "dispersion", "ordinal": "cut_scale"}
+NUISANCES = {"negative_binomial": "dispersion", "ordinal": "cut_scale"}
 
 
 def build_draws_tree(
@@ -48,7 +50,10 @@ def build_draws_tree(
     """Align draws and label them, with the moments that projection, imputation and risk models read.
 
     Factors come in the order of the variance that they explain, each with its largest mean loading positive (but no
-    factor is turned where some view admits no negative loadings), on the scale that the aligner gives them.
+    factor is turned where some view admits no negative loadings), on the scale that the aligner gives them. Factors
+    whose posterior mean share of the variance is below `spec.min_variance` in every view leave every variable, but for
+    the strongest. Nothing is drawn anew without them: what is left is the posterior under all `spec.n_factors`, with
+    what the dropped ones explained, less than that share, left unexplained.
 
     Parameters
     ----------
@@ -70,9 +75,9 @@ def build_draws_tree(
     Returns
     -------
     xr.DataTree
-        Groups `posterior`, `moments`, `preprocessing`, `fit`, `alignment` and, where given, `sample_stats`. Where
-        alignment rotates, precisions of loadings and factors are what the rotated draws imply: D / sum_d w_dk^2 and
-        N_g / sum_n z_nk^2. Where a group has no value of a feature, its noise is NaN.
+        Groups `posterior`, `moments`, `preprocessing`, `fit`, `alignment` and, where given, `sample_stats`. What
+        alignment makes of the precisions of loadings and factors is in its notes (`tree["alignment"].notes`). Where a
+        group has no value of a feature, its noise is NaN.
 
     Raises
     ------
@@ -81,13 +86,12 @@ def build_draws_tree(
     """
     sparse = is_sparse(spec, views)
     draws = _bring_to_order(draws, views)
-    has_precision = "factor_precision" in draws
     posterior, aligned = (aligner or _align)(draws, sparse=sparse)
     layout = lay_out(views, preprocessing, find_known(views, preprocessing))
     posterior = _forget_unseen_noise(posterior, views, layout)
-    if not sparse:
-        posterior = _follow_rotation(posterior, views, layout.groups if has_precision else ())
-    order, sign = find_order_and_sign(posterior, views, spec, layout)
+    shares = explained_by_draws(posterior, views, layout)
+    order, sign = find_order_and_sign(posterior, views, spec, shares)
+    order = _drop(order, shares, spec.min_variance)
     names = np.array([f"F{k + 1}" for k in range(len(order))])
     posterior = _turn(posterior, order, sign).assign_coords(factor=names)
     alignment = aligned.to_dataset()
@@ -166,44 +170,50 @@ def _forget_unseen_noise(draws: xr.Dataset, views: MultiView, layout: Layout) ->
     return draws.drop_vars(changed).assign(changed)
 
 
-def _follow_rotation(draws: xr.Dataset, views: MultiView, groups: tuple[str, ...]) -> xr.Dataset:
-    """Replace precisions, which belong to the axes that were drawn, by what the rotated draws imply."""
-    changed: dict[str, xr.DataArray] = {}
-    for view in (own for own in views.names if f"ard_{own}" in draws):
-        loadings, feature = draws[f"loadings_{view}"].astype(np.float64), f"feature_{view}"
-        changed[f"ard_{view}"] = loadings.sizes[feature] / (loadings**2).sum(feature).clip(min=_TINY)
-    if groups:
-        square = draws["factors"].astype(np.float64) ** 2
-        group_of = np.full(views.n_subjects, ALL) if views.groups is None else views.groups.values.astype(np.str_)
-        own = [square.isel(subject=group_of == name).mean("subject") for name in groups]
-        implied = 1 / xr.concat(own, pd.Index(groups, name="group")).clip(min=_TINY)
-        changed["factor_precision"] = implied.transpose("chain", "draw", "group", "factor")
-    return draws.assign(changed)
+def explained_by_draws(draws: xr.Dataset, views: MultiView, layout: Layout) -> Array:
+    """Posterior mean of the share of each view's variance that each factor alone explains; shape (view, factor).
 
-
-def find_order_and_sign(draws: xr.Dataset, views: MultiView, spec: FactorModel, layout: Layout) -> tuple[Index, Array]:
-    """Find the order of factors by the variance of Z W' that each explains, and the sign of its largest mean loading.
-
-    Strength of factor k is the sum over views of the mean over draws of the share of the view's variance that k alone
-    explains, var(z_k) sum_d w_dk^2 / (sum_k of the same + residual), with var(z_k) over the subjects who have the view.
+    In each draw var(z_k) sum_d w_dk^2 / (sum_k of the same + residual), var(z_k) being over the subjects who have the
+    view.
     """
-    n_factors = draws.sizes["factor"]
     factors = _points(draws, "factors", "subject", "factor")
-    strength, largest, sign = np.zeros(n_factors), np.full(n_factors, -np.inf), np.ones(n_factors)
+    shares = []
     for view in views.names:
         loadings = _points(draws, f"loadings_{view}", f"feature_{view}", "factor")
         signal = np.square(loadings, dtype=np.float64).sum(axis=1)
         signal *= factors[:, views.has_view(view).values].var(axis=1, dtype=np.float64)
         residual = _mean_residual(draws, view, views, layout)
-        strength += (signal / (signal.sum(axis=1) + residual)[:, None]).mean(axis=0)
-        mean = loadings.mean(axis=0, dtype=np.float64)
+        shares.append((signal / (signal.sum(axis=1) + residual)[:, None]).mean(axis=0))
+    return np.stack(shares)
+
+
+def find_order_and_sign(draws: xr.Dataset, views: MultiView, spec: FactorModel, shares: Array) -> tuple[Index, Array]:
+    """Find the order of factors by the variance that each explains, and the sign of its largest mean loading.
+
+    `shares` (view, factor) are those of `explained_by_draws`; factors are ordered by their sums over views.
+    """
+    n_factors = draws.sizes["factor"]
+    largest, sign = np.full(n_factors, -np.inf), np.ones(n_factors)
+    for view in views.names:
+        mean = _points(draws, f"loadings_{view}", f"feature_{view}", "factor").mean(axis=0, dtype=np.float64)
         where = np.abs(mean).argmax(axis=0), np.arange(n_factors)
         is_larger = np.abs(mean[where]) > largest
         largest = np.where(is_larger, np.abs(mean[where]), largest)
         sign = np.where(is_larger & (mean[where] != 0), np.sign(mean[where]), sign)
     if any(spec.loadings_of(view).positive for view in views.names):
         sign = np.ones(n_factors)
-    return np.argsort(-strength, kind="stable"), sign
+    return np.argsort(-shares.sum(axis=0), kind="stable"), sign
+
+
+def _drop(order: Index, shares: Array, least: float) -> Index:
+    """Leave out of the order of factors those that explain less than a share of every view; keep one at least."""
+    kept = order[shares.max(axis=0)[order] >= least]
+    if len(kept) == 0:
+        logger.warning("no factor explains %g of any view; the strongest is kept", least)
+        kept = shares.max(axis=0).argmax(keepdims=True)
+    elif len(kept) < len(order):
+        logger.info("dropped %d factors that explain less than %g of every view", len(order) - len(kept), least)
+    return kept
 
 
 def _mean_residual(draws: xr.Dataset, view: str, views: MultiView, layout: Layout) -> float:
@@ -325,7 +335,7 @@ def _describe_parts(draws: xr.Dataset, view: str, views: MultiView, layout: Layo
 
 def _median_nuisance(draws: xr.Dataset, part: Part, columns: Index, n_features: int) -> Array:
     """Median of the draws of a part's own parameters (D,), 1 where its likelihood has none."""
-    name = f"{_NUISANCES.get(part.likelihood)}_{part.view}"
+    name = f"{NUISANCES.get(part.likelihood)}_{part.view}"
     if name not in draws:
         return np.ones(part.n_features)
     own = draws[name]

@@ -19,14 +19,19 @@ from mofa_bayes.engines.vi.rows import PartGlobals, RowPrior
 from mofa_bayes.errors import DataError, IgnoredWarning, name_some
 from mofa_bayes.posterior.build import gather_rows, part_state
 from mofa_bayes.posterior.moments import FactorMoments
+from mofa_bayes.posterior.project_draws import is_of_draws, mix, take_points
 
 
 def project_views(tree: xr.DataTree, new: MultiView | Mapping[str, pd.DataFrame]) -> FactorMoments:
     """Infer the factors of new subjects.
 
     q(z*) has precision I + sum_d tau_d E[w_d w_d'] and the matching linear term, over the features that were observed:
-    an absent view drops out of both. Values are brought to the model's scale with the centres and scales of the fit,
-    never with those of the new subjects.
+    an absent view drops out of both. Under draws of a sampling engine q(z*) is inferred at some of them, with w and tau
+    as they were drawn, and mixed: its variance is E[V] + Var[m] over draws. Aligned factors have unit variance over
+    the subjects of the fit in every draw, so their prior there is taken as N(0, I) too.
+
+    Values are brought to the model's scale with the centres and scales of the fit, never with those of the new
+    subjects.
 
     Parameters
     ----------
@@ -44,13 +49,24 @@ def project_views(tree: xr.DataTree, new: MultiView | Mapping[str, pd.DataFrame]
     moments = tree.children["moments"].to_dataset()
     known = [str(name)[13:] for name in moments.data_vars if str(name).startswith("weights_mean_")]
     views = _match(moments, known, as_views(tree, new))
-    return infer_views(moments, views, Preprocessing(dataset=tree.children["preprocessing"].to_dataset()))
+    preprocessing = Preprocessing(dataset=tree.children["preprocessing"].to_dataset())
+    if not is_of_draws(tree):
+        return infer_views(moments, views, preprocessing)
+    layout = _arrange(moments, views, preprocessing)
+    return mix(_infer(layout, own, views) for own in take_points(tree))
 
 
 def infer_views(moments: xr.Dataset, views: MultiView, preprocessing: Preprocessing) -> FactorMoments:
     """Infer q(z) of subjects from stored moments; `views` has the views and features of the fit."""
+    return _infer(_arrange(moments, views, preprocessing), moments, views)
+
+
+def _arrange(moments: xr.Dataset, views: MultiView, preprocessing: Preprocessing) -> Layout:
     groups = [str(name) for name in moments["group"].values]
-    layout = lay_out(views, preprocessing, find_known(views, preprocessing, groups))
+    return lay_out(views, preprocessing, find_known(views, preprocessing, groups))
+
+
+def _infer(layout: Layout, moments: xr.Dataset, views: MultiView) -> FactorMoments:
     layout, globals_ = _with_fit(layout, moments)
     factors = tuple(str(name) for name in moments["factor"].values)
     rows = infer_given_globals(layout, globals_, lambda group: _prior_of(moments, group))

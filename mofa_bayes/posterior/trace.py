@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from mofa_bayes.engines.sampling import LEAST_DRAWS
 from mofa_bayes.errors import DataError, name_some
 from mofa_bayes.posterior.matching import Array, Freedom, in_chunks
 
@@ -14,7 +15,6 @@ _SAMPLES = ("chain", "draw")
 _FOLLOW_ORDER = ("active", "inclusion", "local", "factors_active", "factor_inclusion")
 _FOLLOW_SIGN = ("slab_", "factors_slab")
 _PRECISIONS = {"ard": -2, "rate": -1, "factor_precision": 2}
-_LEAST_DRAWS = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,11 +146,11 @@ def _require_dims(dataset: xr.Dataset, names: Sequence[str]) -> None:
                 expected="chain, draw, one of subjects or features, and one of factors",
                 do="Add what is missing: dataset.expand_dims('chain').",
             )
-    if dataset.sizes["draw"] < _LEAST_DRAWS:
+    if dataset.sizes["draw"] < LEAST_DRAWS:
         raise DataError(
             "posterior to align",
             got=f"{dataset.sizes['draw']} draws",
-            expected=f"at least {_LEAST_DRAWS} in each chain",
+            expected=f"at least {LEAST_DRAWS} in each chain",
             do="Draw more.",
         )
 

@@ -65,7 +65,8 @@ class FactorModel:
         admits prevalences below 1 in 10,000; log rates (negative_binomial); rates themselves past 1 (poisson, by its
         softplus link); probits (ordinal).
     min_variance
-        A factor that explains less than this share of the variance of every view is dropped after the fit.
+        A factor that explains less than this share of the variance of every view is dropped after the fit. vi then
+        climbs on without it; draws of gibbs and nuts are not drawn anew, but lose it.
     views
         View name -> `ViewModel`, for views that differ.
 

@@ -71,7 +71,7 @@ def measure(name, n_features, n_factors, sampling):
     spec = mb.FactorModel(n_factors=n_factors, loadings=PRIORS[name])
     layout = draw_layout(n_features, n_factors, spec)
     sample_gibbs(
-        layout, spec, Sampling(n_draws=2, n_tune=0, n_chains=1, n_jobs=1), np.random.default_rng(0)
+        layout, spec, Sampling(n_draws=4, n_tune=0, n_chains=1, n_jobs=1), np.random.default_rng(0)
     )  # compiles
     begun, cpu = time.perf_counter(), cpu_seconds()
     sampled = sample_gibbs(layout, spec, sampling, np.random.default_rng(1))

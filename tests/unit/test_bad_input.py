@@ -432,6 +432,12 @@ FITS = [
     Case("a spec in words", lambda w: mb.fit(w.cohort.views, "mofa", progress=False), FitError, "str"),
     Case("an unknown engine", lambda w: mb.fit(w.cohort.views, engine="advi", progress=False), FitError, "'advi'"),
     Case("one draw", lambda w: mb.fit(w.cohort.views, n_draws=1, progress=False), FitError, "n_draws"),
+    Case(
+        "draws that cannot be aligned",
+        lambda w: mb.fit(w.cohort.views, engine="gibbs", n_draws=3, progress=False),
+        FitError,
+        "n_draws",
+    ),
     Case("half a draw", lambda w: mb.fit(w.cohort.views, n_draws=2.5, progress=False), FitError, "n_draws"),
     Case(
         "more factors than subjects",

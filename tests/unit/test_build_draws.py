@@ -174,19 +174,19 @@ def test_a_view_without_negative_loadings_keeps_its_sign(draws, views):
     assert kept["posterior"]["loadings_lab"].mean() < turned["posterior"]["loadings_lab"].mean()
 
 
-def test_precisions_follow_a_rotation(draws, views):
-    """Under a dense prior the draws may have been rotated: precisions are those of the new axes, if any are left."""
-
-    def drop(draws, *, sparse):
-        assert not sparse
-        return leave(draws.drop_vars("factor_precision"), sparse=sparse)
-
-    dense = mb.FactorModel(n_factors=2, loadings=mb.ARD(), factors=mb.ARDFactors())
-    tree = build_draws_tree(draws, views, dense, prepare(views, dense), aligner=drop)
-    own = tree["posterior"].to_dataset()
-    np.testing.assert_allclose(own["ard_lab"], 10 / np.square(own["loadings_lab"]).sum("feature_lab"), rtol=1e-5)
-    group = own["factors"].isel(subject=np.flatnonzero(views.groups.values == "B"))
-    np.testing.assert_allclose(own["factor_precision"].sel(group="B"), 1 / np.square(group).mean("subject"), rtol=1e-5)
+def test_precisions_are_what_the_notes_of_the_alignment_say(draws, views):
+    """Under a dense prior draws are rotated: Z T^-T of a group has covariance T^-1 B^-1 T^-T."""
+    dense = mb.FactorModel(n_factors=2, loadings=mb.ARD(), factors=mb.ARDFactors(), min_variance=0.0)
+    own = draws.drop_vars(["active_lab", "active_ehr"])
+    tree = build_draws_tree(own, views, dense, prepare(views, dense))
+    found = tree["posterior"].to_dataset()
+    np.testing.assert_allclose(found["ard_lab"], 10 / np.square(found["loadings_lab"]).sum("feature_lab"), rtol=1e-5)
+    old, new = own["factors"][0, :9].values.astype(float), found["factors"][0, :9].values.astype(float)
+    turn = np.stack([np.linalg.lstsq(a, b)[0] for a, b in zip(old, new, strict=True)])  # T^-T of each draw
+    variance = np.square(np.swapaxes(turn, 1, 2))[:, None] / own["factor_precision"][0, :9].values[..., None, :]
+    np.testing.assert_allclose(found["factor_precision"][0, :9], 1 / variance.sum(axis=-1), rtol=1e-3)
+    for said in ("D / sum_d w_dk^2", "1 / (T^-1 B^-1 T^-T)_kk"):
+        assert said in tree["alignment"].attrs["notes"]
 
 
 @pytest.mark.parametrize(
@@ -203,6 +203,24 @@ def test_precisions_follow_a_rotation(draws, views):
 def test_only_dense_priors_allow_rotation(views, loadings, expected):
     model = mb.FactorModel(n_factors=2, loadings=mb.ARD(), views={"ehr": mb.ViewModel(loadings=loadings)})
     assert is_sparse(model, views) is expected
+
+
+@pytest.mark.parametrize(("least", "n_kept"), [(0.0, 3), (0.01, 2), (0.99, 1)])
+def test_factors_that_explain_too_little_leave_every_variable(draws, views, post, least, n_kept):
+    """One of three factors explains 0.04 % of what another does; the draws of those that stay are as they were."""
+    faint = draws.isel(factor=[0])
+    faint = faint.assign({name: 0.02 * faint[name] for name in ("loadings_lab", "loadings_ehr")})
+    three = xr.concat([faint, draws], "factor", data_vars="minimal").assign_coords(factor=["x", "y", "z"])
+    spec = mb.FactorModel(n_factors=3, factors=mb.ARDFactors(), min_variance=least)
+    tree = build(three, views, spec)
+    names = [f"F{k + 1}" for k in range(n_kept)]
+    for group in ("posterior", "moments", "alignment"):
+        assert list(tree[group]["factor"].values) == names
+    both = names[:2]
+    xr.testing.assert_allclose(
+        tree["posterior"].to_dataset().sel(factor=both), post.tree["posterior"].to_dataset().sel(factor=both)
+    )
+    np.testing.assert_array_equal(tree["alignment"]["match"], [1.0, 2.0, 0.0][:n_kept])
 
 
 def test_noise_that_no_value_informs_is_not_a_number(draws, views):

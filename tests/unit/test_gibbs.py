@@ -132,6 +132,18 @@ def test_checkpoint_of_another_fit_is_refused(views, tmp_path):
         sample(views, checkpoint=path, n_draws=13)
 
 
+@pytest.mark.parametrize("is_finished", [True, False])
+def test_checkpoint_without_its_draws_is_refused(plain, is_finished, tmp_path):
+    """Nothing stands for draws that are gone: no zeros, and no error about names."""
+    path, more = tmp_path / "state.npz", {"n_draws": 100_000, "n_chains": 1}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        sample(plain, checkpoint=path, **({} if is_finished else more | {"max_seconds": 0.5}))
+    (next((tmp_path / "state.draws").glob("chain*")) / "factors.npy").unlink()
+    with pytest.raises(FileError, match="remove the checkpoint"):
+        sample(plain, checkpoint=path, **({} if is_finished else more))
+
+
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_interrupt_keeps_what_was_drawn_and_resume_goes_on(plain, n_jobs, tmp_path):
     more = {"n_draws": 400, "n_jobs": n_jobs, "n_tune": 1}
@@ -156,6 +168,16 @@ def test_interrupt_keeps_what_was_drawn_and_resume_goes_on(plain, n_jobs, tmp_pa
     assert_same(again, sample(plain, **more | {"n_jobs": 1}))
 
 
+def test_interrupt_while_starts_are_sought_is_an_interrupt(plain, monkeypatch):
+    def interrupt(climber, *_):
+        climber.bounds.append(0.0)  # some passes are done
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mofa_bayes.engines.vi.climber.Climber.run", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        sample(plain)
+
+
 def test_interrupt_before_any_draw_is_an_interrupt(plain):
     def interrupt(done, total):
         os.kill(os.getpid(), signal.SIGINT)
@@ -163,6 +185,24 @@ def test_interrupt_before_any_draw_is_an_interrupt(plain):
     layout = arrange(plain, SPEC)
     with pytest.raises(KeyboardInterrupt):
         sample_gibbs(layout, SPEC, mb.Sampling(**SHORT), np.random.default_rng(0), interrupt)
+
+
+@pytest.mark.parametrize(("stop", "n_chains"), [(9, None), (18 + 9, 1), (18 + 10, 2)])
+def test_chains_of_fewer_draws_than_alignment_needs_count_as_none(plain, stop, n_chains):
+    """Six sweeps are forgotten: the chain that is stopped has 3 draws, or in the last case 4."""
+
+    def told(done, total):
+        return done >= stop
+
+    args = arrange(plain, SPEC), SPEC, mb.Sampling(**SHORT), np.random.default_rng(0), told
+    if n_chains is None:
+        with pytest.raises(FitError, match="no chain kept 4 draws"):
+            sample_gibbs(*args)
+        return
+    with pytest.warns(ConvergenceWarning, match="gibbs stopped"):
+        some = sample_gibbs(*args)
+    assert some.numbers == (0,)
+    assert len(some.chains[0]["factors"]) == 12
 
 
 def test_interrupt_in_the_second_chain_keeps_the_first(plain):
@@ -285,14 +325,24 @@ def test_order_of_subjects_features_and_views_does_not_matter(plain):
     assert_same(sample(plain), sample(shuffled))
 
 
+def test_counts_without_gaps_are_sampled(plain):
+    """vi's bound lets the rows of such a view share a covariance; latent variables of their own do not."""
+    table = plain["a"].to_pandas()
+    counts = pd.DataFrame(np.random.default_rng(0).poisson(np.exp(table.to_numpy() / 2)), table.index, table.columns)
+    whole = mb.MultiView.from_frames({"a": counts}, likelihoods={"a": dict.fromkeys(table.columns, "poisson")})
+    draws = label_gibbs(sample(whole), whole, SPEC)
+    assert np.isfinite(draws["factors"]).all()
+    assert float(draws["factors"].std("draw").min()) > 0
+
+
 def test_values_are_used_in_place_or_copied_with_the_same_result(plain, monkeypatch):
     frames = {view: plain[view].to_pandas().sort_index(axis=1) for view in plain.names}
     frames["a"] = frames["a"].mask(np.random.default_rng(0).random(frames["a"].shape) < 0.1)
     holes = mb.MultiView.from_frames(frames)
-    copied = sample(holes, n_draws=2, n_tune=1)
+    copied = sample(holes, n_draws=4, n_tune=1)
     monkeypatch.setattr("mofa_bayes.engines.vi.layout.IN_PLACE_BYTES", 0)
     assert any(own.values.has_holes for block in arrange(holes, SPEC).blocks for own in block.cells.values())
-    in_place = sample(holes, n_draws=2, n_tune=1)
+    in_place = sample(holes, n_draws=4, n_tune=1)
     for name, values in copied.chains[0].items():
         np.testing.assert_allclose(in_place.chains[0][name], values, rtol=1e-3, atol=1e-4, err_msg=name)
 
@@ -332,7 +382,7 @@ def test_what_it_cannot_sample_is_refused_before_anything_is_drawn(plain):
 
 
 BAD = [
-    {"n_draws": 1},
+    {"n_draws": 3},
     {"n_tune": -1},
     {"n_chains": 0},
     {"thin": 1.5},
@@ -349,6 +399,13 @@ BAD = [
 def test_settings_are_checked(bad):
     with pytest.raises(SpecError, match=next(iter(bad))):
         mb.Sampling(**bad)
+
+
+def test_a_folder_used_twice_holds_the_second_fit_alone(views, plain, tmp_path):
+    dense = mb.FactorModel(n_factors=2, loadings=mb.ARD())
+    sample(views, folder=tmp_path)
+    assert_same(sample(plain, dense, folder=tmp_path), sample(plain, dense))
+    assert {path.stem for path in (tmp_path / "chain0").iterdir()} == set(sample(plain, dense).chains[0])
 
 
 def test_a_folder_that_cannot_be_written_is_said(plain, tmp_path):

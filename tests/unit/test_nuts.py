@@ -218,3 +218,21 @@ def test_trouble_of_the_sampler_is_told(mixed, monkeypatch, trouble, said):
     with pytest.warns(ConvergenceWarning, match=said):
         found = mb.fit(views, spec, engine="nuts", progress=False)
     assert found.provenance["converged"] == 0
+
+
+def test_precisions_of_loadings_are_those_of_vi_and_gibbs_under_every_prior(small, ascended, monkeypatch):
+    """The graph names none under these two priors; a precision scales as the squared inverse of its factor."""
+    spec = mb.FactorModel(
+        n_factors=2, min_variance=0.0, views={"a": mb.ViewModel(loadings=mb.Normal(scale=0.5)),
+                                              "b": mb.ViewModel(loadings=mb.Laplace())},
+    )  # fmt: skip
+    draws = ascended.tree["posterior"].to_dataset().drop_vars(["ard_a", "ard_b"])
+    draws["rate_b"] = draws["factors"].isel(subject=0, drop=True) ** 2 + 1
+    monkeypatch.setattr(nuts, "_run", pretend(small, draws))
+    found = nuts.sample_nuts(small, spec, SHORT, np.random.default_rng(0)).draws
+    assert found["ard_a"].dims == found["ard_b"].dims == ("chain", "draw", "factor")
+    np.testing.assert_allclose(found["ard_a"], 4.0)
+    np.testing.assert_allclose(found["ard_b"], found["rate_b"] ** 2 / 2, rtol=1e-5)
+    assert {"ard_a", "ard_b"} <= set(
+        mb.fit(small, spec, engine="nuts", settings=SHORT, progress=False).tree["posterior"].data_vars
+    )

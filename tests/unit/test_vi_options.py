@@ -204,3 +204,19 @@ def test_what_an_engine_does_not_use_is_said(engine, given, word):
     settings, callback = given.get("settings"), given.get("callback")
     with pytest.warns(IgnoredWarning, match=f"{engine}.*{word}"):
         warn_unused(engine, settings, callback)
+
+
+@pytest.mark.parametrize(("kind", "names"), [(mb.Sampling, ("n_draws", "n_jobs", "thin")), (mb.Ascent, ("n_starts",))])
+def test_whole_numbers_of_numpy_are_whole_numbers(kind, names):
+    settings = kind(**{name: np.int64(5) for name in names})
+    assert settings == kind(**dict.fromkeys(names, 5))
+    assert all(type(getattr(settings, name)) is int for name in names)
+    with pytest.raises(SpecError, match=names[0]):
+        kind(**{names[0]: True})
+
+
+def test_draws_may_be_counted_by_numpy():
+    rng = np.random.default_rng(0)
+    views = mb.MultiView.from_frames({"a": pd.DataFrame(rng.standard_normal((20, 4))).add_prefix("f")})
+    spec, brief = mb.FactorModel(n_factors=1), mb.Ascent(max_iterations=np.int32(500))
+    assert mb.fit(views, spec, settings=brief, n_draws=np.int64(7), progress=False).factors().sizes["draw"] == 7

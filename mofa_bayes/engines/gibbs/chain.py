@@ -71,10 +71,13 @@ class _Chain:
         if stored is None:
             assert job.start is not None
             self.point = job.start
+            self.draws.clear()
         else:
             self.point = fill(first_point(job.layout, job.spec), stored, "/point")
             self.n_sweeps = int(stored["/n_sweeps"])
             self.rng.bit_generator.state = json.loads(str(stored["/generator"]))
+            if self.n_kept:
+                self.draws.reopen(self.point.record(job.layout, job.spec))
 
     @property
     def n_kept(self) -> int:

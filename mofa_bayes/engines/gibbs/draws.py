@@ -1,7 +1,7 @@
 """Where draws are kept: one array per variable and chain, written to files as they come and read back by name."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ class DrawFiles:
     Parameters
     ----------
     folder
-        Made when absent. Files of the right shape that are there are gone on with, others replaced.
+        Made when absent.
     n_draws
         How many draws there is room for.
     """
@@ -35,6 +35,35 @@ class DrawFiles:
         for name, own in values.items():
             self.arrays[name][position] = own
 
+    def clear(self) -> None:
+        """Remove what an earlier run left here; arrays that are still read from it stay valid where the system can."""
+        for path in self.folder.glob("*.npy"):
+            path.unlink()
+
+    def reopen(self, values: Mapping[str, Array]) -> None:
+        """Open the draws that an earlier run left, of variables of these shapes.
+
+        Raises
+        ------
+        FileError
+            They are not there, or are not those.
+        """
+        for name, own in values.items():
+            path = self.folder / f"{name}.npy"
+            try:
+                found = open_memmap(path, mode="r+")
+                is_ours = found.shape == (self.n_draws, *own.shape) and found.dtype == np.float32
+            except (OSError, ValueError):
+                is_ours = False
+            if not is_ours:
+                raise FileError(
+                    f"draws in {str(self.folder)!r}",
+                    got=f"no {path.name} of the run that the checkpoint is of",
+                    expected="the draws beside their checkpoint",
+                    do="The draws beside the checkpoint are gone; remove the checkpoint to start anew.",
+                )
+            self.arrays[name] = found
+
     def flush(self) -> None:
         """Bring to disk what has been written."""
         for own in self.arrays.values():
@@ -44,10 +73,6 @@ class DrawFiles:
         path, whole = self.folder / f"{name}.npy", (self.n_draws, *shape)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            if path.exists():
-                found = open_memmap(path, mode="r+")
-                if found.shape == whole and found.dtype == np.float32:
-                    return found
             return open_memmap(path, mode="w+", dtype=np.float32, shape=whole)
         except (OSError, ValueError) as error:
             raise FileError(
@@ -58,12 +83,12 @@ class DrawFiles:
             ) from error
 
 
-def read_draws(folder: Path, n_kept: int, *, in_memory: bool) -> dict[str, np.ndarray]:
-    """Read the first draws of a chain, or leave them on disk to be read when used."""
+def read_draws(folder: Path, names: Iterable[str], n_kept: int, *, in_memory: bool) -> dict[str, np.ndarray]:
+    """Read the first draws of a chain's variables, or leave them on disk to be read when used."""
     found = {}
-    for path in sorted(folder.glob("*.npy")):
-        stored = np.load(path, mmap_mode="r", allow_pickle=False)[:n_kept]
-        found[path.stem] = np.array(stored) if in_memory else stored
+    for name in names:
+        stored = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)[:n_kept]
+        found[name] = np.array(stored) if in_memory else stored
     return found
 
 

@@ -19,7 +19,6 @@ from mofa_bayes.engines.vi.packed import Array
 _SPLIT = 0.64  # where the two series for the Jacobi density change places
 _MAX_WHOLE = 4.0  # sums of more PG(1, c) cost more than the series
 _N_TERMS = 12
-_HALF_LOG_TWO_PI = 0.9189385332046727
 
 
 @compiled

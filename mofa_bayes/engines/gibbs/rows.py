@@ -1,5 +1,7 @@
 """Factors given loadings, block by block, and the sums over rows that loadings need."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from mofa_bayes.engines.gibbs.augment import AUGMENTATIONS
@@ -9,7 +11,7 @@ from mofa_bayes.engines.vi.families import Local
 from mofa_bayes.engines.vi.kernels import second_moments
 from mofa_bayes.engines.vi.layout import Block, Part
 from mofa_bayes.engines.vi.packed import Array, n_packed, pack, unpack
-from mofa_bayes.engines.vi.rows import PartGlobals, PartSums, RowPrior, Rows, Sums, add, collect_sums, infer_rows
+from mofa_bayes.engines.vi.rows import PartGlobals, RowPrior, Rows, Sums, add, collect_sums, infer_rows
 
 # Exponential of mean 10, as the graph has it: it says little about the dispersion of counts.
 DISPERSION_RATE = 0.1
@@ -49,6 +51,8 @@ def draw_rows(problem: Problem, point: Point, rng: np.random.Generator) -> tuple
     total: Sums | None = None
     for block in problem.layout.blocks:
         locals_ = _augment(block, parts, point, rng)
+        if any(own.omega is not None for own in locals_.values()):
+            block = replace(block, is_uniform=False)  # vi's bound on counts weighs all entries of a column alike
         prior = RowPrior(point.factor_precision[block.group], np.empty(0))
         rows, _ = infer_rows(block, parts, known, locals_, prior, _NOTHING)
         own = rows.mean + _draw_noise(rows, rng)
@@ -58,18 +62,6 @@ def draw_rows(problem: Problem, point: Point, rng: np.random.Generator) -> tuple
         total = sums if total is None else add(total, sums)
     assert total is not None
     return factors, total
-
-
-def sums_by_group(problem: Problem, number: int, sums: Sums) -> PartSums:
-    """Stack a part's sums over groups: cross (G, D, J), grams (G, n_gram, P), squares (G, D) or (G, 0)."""
-    own = [sums.parts.get((number, group)) for group in range(len(problem.rows_of))]
-    if len(own) == 1 and own[0] is not None:
-        return PartSums(own[0].cross[None], own[0].grams[None], own[0].squares[None], 0.0)
-    some = next(one for one in own if one is not None)
-    nothing = PartSums(np.zeros_like(some.cross), np.zeros_like(some.grams), np.zeros_like(some.squares), 0.0)
-    filled = [one or nothing for one in own]
-    cross, grams, squares = (np.stack([getattr(one, name) for one in filled]) for name in ("cross", "grams", "squares"))
-    return PartSums(cross, grams, squares, 0.0)
 
 
 def _terms(block: Block, point: Point) -> Array:

@@ -12,7 +12,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from mofa_bayes.engines.gibbs.chain import Job, run_chain
-from mofa_bayes.engines.sampling import Sampling
+from mofa_bayes.engines.sampling import LEAST_DRAWS, Sampling
 from mofa_bayes.errors import FitError
 
 # Called now and then with the sweeps done and those there are to do, of all chains together.
@@ -43,27 +43,27 @@ def run_chains(jobs: Sequence[Job], root: Path, progress: Progress | None) -> li
 
     Returns
     -------
-    Number of draws each chain kept.
+    Number of draws each chain kept; 0 where they are too few to align.
 
     Raises
     ------
     FitError
-        No chain kept a draw in the time given, or a process died.
+        No chain kept enough draws in the time given, or a process died.
     KeyboardInterrupt
-        Interrupted before any draw was kept.
+        Interrupted before enough draws were kept.
     """
     sampling = jobs[0].sampling
     total = len(jobs) * (sampling.n_tune + sampling.n_draws * sampling.thin)
     run = _run_here if count_jobs(sampling) == 1 else _run_in_processes
     with _interrupts() as interrupted:
         kept = run(jobs, root, lambda done: progress is not None and progress(done, total) is True, interrupted)
-    if max(kept) > 0:
-        return kept
+    if max(kept) >= LEAST_DRAWS:
+        return [own if own >= LEAST_DRAWS else 0 for own in kept]
     if interrupted():
         raise KeyboardInterrupt
     raise FitError(
         "max_seconds",
-        got=f"{sampling.max_seconds:g} s, in which no chain kept a draw",
+        got=f"{sampling.max_seconds:g} s, in which no chain kept {LEAST_DRAWS} draws",
         expected="time for n_tune sweeps and more",
         do="Allow more time, or ask for fewer n_tune.",
     )

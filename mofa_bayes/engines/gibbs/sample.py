@@ -74,7 +74,7 @@ def sample_gibbs(
     Raises
     ------
     FitError
-        The engine cannot sample this model, or no draw was kept in the time given.
+        The engine cannot sample this model, or too few draws were kept in the time given.
 
     Warns
     -----
@@ -188,5 +188,6 @@ def _choose(kept: Sequence[int]) -> tuple[int, tuple[int, ...]]:
 
 def _read(jobs: Sequence[Job], n_kept: int) -> tuple[Draws, ...]:
     job = jobs[0]
-    size = bytes_per_draw(first_point(job.layout, job.spec).record(job.layout, job.spec)) * n_kept * len(jobs)
-    return tuple(read_draws(own.folder, n_kept, in_memory=size <= job.sampling.max_memory) for own in jobs)
+    record = first_point(job.layout, job.spec).record(job.layout, job.spec)
+    in_memory = bytes_per_draw(record) * n_kept * len(jobs) <= job.sampling.max_memory
+    return tuple(read_draws(own.folder, record, n_kept, in_memory=in_memory) for own in jobs)

@@ -25,12 +25,15 @@ _LOG_SPREAD = 0.5
 def start_chains(
     layout: Layout, spec: FactorModel, rng: np.random.Generator, n_chains: int, n_threads: int | None = None
 ) -> list[Point]:
-    """Fit vi for a few passes, and draw a start for each chain with twice its standard deviations."""
+    """Fit vi for a few passes, and draw a start for each chain with twice its standard deviations.
+
+    An interrupt meanwhile is one: no draw has been kept that would be worth going on for.
+    """
     spec = replace(spec, min_variance=0.0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         scores = start_factors(layout, spec.n_factors, rng)
-        fitted = ascend(layout, spec, replace(_ASCENT, n_threads=n_threads), scores)
+        fitted = ascend(layout, spec, replace(_ASCENT, n_threads=n_threads), scores, keep_interrupted=False)
     return [_disperse(fitted, spec, own) for own in rng.spawn(n_chains)]
 
 

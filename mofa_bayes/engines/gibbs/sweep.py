@@ -7,8 +7,9 @@ import numpy as np
 from mofa_bayes.engines.gibbs.above import Above
 from mofa_bayes.engines.gibbs.loadings import draw_loadings
 from mofa_bayes.engines.gibbs.moves import move
-from mofa_bayes.engines.gibbs.rows import draw_nuisance, draw_rows, sums_by_group
+from mofa_bayes.engines.gibbs.rows import draw_nuisance, draw_rows
 from mofa_bayes.engines.gibbs.state import Point, Problem
+from mofa_bayes.engines.vi.globals import sums_by_group
 from mofa_bayes.engines.vi.rows import Sums
 
 
@@ -32,7 +33,7 @@ def _draw_loadings(problem: Problem, point: Point, sums: Sums, rng: np.random.Ge
         start = 0
         for number in problem.view_of[view]:
             stop = start + problem.layout.parts[number].n_features
-            by_group = sums_by_group(problem, number, sums)
+            by_group = sums_by_group(problem.layout, number, sums)
             parts[number] = draw_loadings(problem, number, parts[number], own, slice(start, stop), by_group, rng)
             start = stop
         above[view] = own.redraw(replace(point, parts=tuple(parts)).loadings(problem.layout, view), rng)

@@ -41,12 +41,14 @@ def ascend(
     scores: Array,
     progress: Progress | None = None,
     checkpoint: Checkpoint | None = None,
+    *,
+    keep_interrupted: bool = True,
 ) -> Fitted:
     """Fit a factor model by coordinate ascent on the evidence lower bound.
 
     A dense model is fitted first for a few passes, because its rotations find which views share a factor; every other
     model then starts from it. Factors that explain less than `spec.min_variance` of every view are dropped at the end
-    and the ascent resumed. An interrupt (Ctrl-C) ends the ascent with what has been reached.
+    and the ascent resumed. An interrupt (Ctrl-C) ends the ascent with what has been reached, if anything.
 
     Parameters
     ----------
@@ -58,6 +60,8 @@ def ascend(
         Called after each pass with its number and bound; the ascent ends when it returns True.
     checkpoint
         Where to write the state now and then, and to go on from when it is there.
+    keep_interrupted
+        Whether an interrupt ends the ascent alone; otherwise it goes on to the caller.
 
     Returns
     -------
@@ -75,7 +79,7 @@ def ascend(
             if climber.stopped:
                 why = "max_seconds or a callback ended it"
         except KeyboardInterrupt:
-            if not climber.bounds:
+            if not keep_interrupted or not climber.bounds:
                 raise
             converged, why = False, "it was interrupted"
     if not converged:

@@ -160,7 +160,7 @@ def update_view(
         stop = start + part.n_features
         rows = slice(start, stop) if len(own.precision) > 1 else slice(0, 1)
         above = Above(own.precision[rows], own.log_precision[rows], own.log_odds, spec.intercept_scale**-2)
-        by_group = _by_group(layout, number, sums)
+        by_group = sums_by_group(layout, number, sums)
         state, square, gained = update_loadings(part, parts[number], prior, above, by_group, mapper)
         parts[number], likelihood = _update_noise(part, state, by_group, spec.noise)
         squares.append(square)
@@ -176,7 +176,7 @@ def _n_features(layout: Layout, view: str) -> int:
     return sum(part.n_features for part in layout.parts if part.view == view)
 
 
-def _by_group(layout: Layout, number: int, sums: Sums) -> PartSums:
+def sums_by_group(layout: Layout, number: int, sums: Sums) -> PartSums:
     """Stack a part's sums over groups: cross (G, D, J), grams (G, n_gram, P), squares (G, D) or (G, 0)."""
     own = [sums.parts.get((number, group)) for group in range(len(layout.groups))]
     if len(own) == 1 and own[0] is not None:

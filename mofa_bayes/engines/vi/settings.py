@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from mofa_bayes.errors import SpecError
+from mofa_bayes.spec.model import is_whole
 
 _STARTS = ("svd", "spectral", "random")
 _DROPS = ("end", "during")
@@ -64,8 +65,9 @@ class Ascent:
         counts = {"max_iterations": self.max_iterations, "n_starts": self.n_starts}
         counts |= {} if self.n_threads is None else {"n_threads": self.n_threads}
         for name, value in counts.items():
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            if not is_whole(value) or value < 1:
                 raise SpecError(name, got=repr(value), expected="a whole number from 1 up", do="Correct it.")
+            object.__setattr__(self, name, int(value))
         is_number = isinstance(self.mode, int | float) and not isinstance(self.mode, bool) and 0 < self.mode < 1
         if not is_number and not (isinstance(self.mode, str) and self.mode in _MODES):
             raise SpecError(
