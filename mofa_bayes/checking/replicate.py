@@ -24,6 +24,7 @@ Array = NDArray[np.float64]
 QUANTITIES = ("loadings", "reconstruction", "variance explained", "noise", "held-out entries")
 LEVELS = (0.5, 0.8, 0.95)
 N_RANKS = 99
+"""Draws that a truth is ranked among, where there are as many."""
 _N_ENTRIES = 200
 
 
@@ -38,7 +39,9 @@ class Replicate:
     n_entries
         Quantity -> number of entries.
     ranks
-        Quantity -> ranks, from 0 to `N_RANKS`, of the first few of its entries.
+        Quantity -> ranks, from 0 to `n_draws`, of the first few of its entries.
+    n_draws
+        Draws that truths were ranked among: all of them, at most `N_RANKS`.
     seconds
         Of the fit.
     converged
@@ -50,6 +53,7 @@ class Replicate:
     inside: Mapping[str, Array] = field(default_factory=dict)
     n_entries: Mapping[str, int] = field(default_factory=dict)
     ranks: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    n_draws: int = N_RANKS
     seconds: float = 0.0
     converged: bool = False
     failure: str = ""
@@ -80,14 +84,16 @@ def run_task(task: Task) -> Replicate:
         seconds = time.perf_counter() - start
         pairs = compare(task.truth, post, entry_rng)
     inside, ranks = {}, {}
+    n_draws = len(next(iter(pairs.values()))[1])
+    thin = np.linspace(0, n_draws - 1, min(N_RANKS, n_draws)).round().astype(np.intp)
     for name, (truth, draws) in pairs.items():
         inside[name] = np.array([_cover(truth, draws, level).mean() for level in LEVELS])
-        thin = np.linspace(0, len(draws) - 1, min(N_RANKS, len(draws))).round().astype(np.intp)
         ranks[name] = _rank(truth[: task.n_ranked], draws[thin, : task.n_ranked], entry_rng)
     return Replicate(
         inside,
         {name: len(truth) for name, (truth, _) in pairs.items()},
         ranks,
+        len(thin),
         seconds,
         bool(post.provenance.get("converged", True)),
     )

@@ -20,6 +20,9 @@ SIZES = mb.Sizes(n_subjects=40, n_features={"a": 10, "b": 6}, missing=0.05, abse
 SPEC = mb.FactorModel(n_factors=2, loadings=mb.ARD())
 
 
+RANKS = ["replicate", "quantity", "which", "rank", "n_draws"]
+
+
 def replace_draws(post, variables):
     groups = {name: child.to_dataset() for name, child in post.tree.children.items()}
     tree = xr.DataTree.from_dict(groups | {"posterior": groups["posterior"].assign(variables)})
@@ -185,16 +188,32 @@ def test_a_truth_that_is_one_draw_more_is_covered_at_the_level():
 def test_uniformity_is_held_to_holm():
     rng = np.random.default_rng(0)
     rows = [
-        (r, "noise", which, int(rank))
+        (r, "noise", which, int(rank), 99)
         for r in range(100)
         for which, rank in enumerate([rng.integers(100), rng.integers(100), rng.integers(50)])
     ]
-    table = assess_uniformity(pd.DataFrame(rows, columns=["replicate", "quantity", "which", "rank"]))
+    table = assess_uniformity(pd.DataFrame(rows, columns=RANKS))
     assert (table["p_holm"][:2] > 0.05).all()
     assert table["p_holm"][2] < 1e-6
     assert (table["p_holm"] >= table["p"]).all()
     p = table["p"].sort_values().to_numpy()
     np.testing.assert_allclose(table["p_holm"].min(), min(3 * p[0], 1))
+
+
+@pytest.mark.parametrize("n_draws", [2, 13, 40, 99])
+def test_uniform_ranks_are_uniform_among_any_number_of_draws(n_draws):
+    rng = np.random.default_rng(1)
+    rows = [(r, "noise", which, int(rng.integers(n_draws + 1)), n_draws) for r in range(400) for which in range(4)]
+    table = assess_uniformity(pd.DataFrame(rows, columns=RANKS))
+    assert (table["p_holm"] > 0.05).all()
+    low = pd.DataFrame([(r, "noise", which, rank // 2, n) for r, _, which, rank, n in rows], columns=RANKS)
+    assert (assess_uniformity(low)["p"] < 1e-6).all()
+
+
+def test_few_draws_are_ranked_among_all_of_them():
+    found = mb.check_calibration(SPEC, SIZES, n_replicates=2, options={"n_draws": 40}, progress=False)
+    assert (found.ranks["n_draws"] == 40).all()
+    assert found.ranks["rank"].between(0, 40).all()
 
 
 def test_failures_are_counted_and_named():
