@@ -1,6 +1,7 @@
 """Laws of diagnose: a good fit is believed, each fault is found by its own check, and no patient is shown."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -179,6 +180,32 @@ def test_likelihood_of_fewer_draws_is_that_of_those_draws(post, cohort):
     every, some = (read_draws(post, cohort.views, n) for n in (200, 20))
     assert (every.n_draws, some.n_draws) == (200, 20)
     np.testing.assert_allclose(subject_log_likelihood(some)[3], subject_log_likelihood(every)[30])
+
+
+@pytest.mark.parametrize("has_own_dim", [True, False])
+def test_parameters_of_features_go_by_name_whatever_the_order_of_columns(has_own_dim):
+    rng = np.random.default_rng(0)
+    names = ["a", "b", "c", "d"]
+    frame = pd.DataFrame(rng.poisson(3, (30, 4)), index=[f"p{n}" for n in range(30)], columns=names).astype(float)
+    frame["b"] = rng.standard_normal(30)
+    kinds = dict.fromkeys("acd", "negative_binomial") | {"b": "gaussian"}
+    views, turned = (
+        mb.MultiView.from_frames({"x": frame[order]}, likelihoods={"x": kinds}) for order in (names, names[::-1])
+    )
+    post = mb.fit(views, mb.FactorModel(n_factors=1), n_draws=4, progress=False)
+    draws = post.tree["posterior"].to_dataset()
+    if has_own_dim:
+        dim, columns = "negative_binomial_feature_x", ["a", "c", "d"]
+        draws = draws.assign_coords({dim: columns})
+    else:
+        dim, columns = "feature_x", [str(name) for name in draws["feature_x"].values]
+    size = {"a": 1.0, "b": 9.0, "c": 2.0, "d": 3.0}
+    own = np.broadcast_to([size[name] for name in columns], (1, 4, len(columns)))
+    known = change(post, posterior=draws.assign(dispersion_x=(("chain", "draw", dim), own)))
+    for order in (views, turned):
+        model = read_draws(known, order, 4)
+        found = dict(zip(order.features("x"), model.views[0].nuisance[2], strict=True))
+        assert [found[name] for name in "acd"] == [1.0, 2.0, 3.0]
 
 
 def test_leave_one_out_is_the_sum_over_subjects_and_flags_an_outlier():
