@@ -16,7 +16,7 @@ from mofa_bayes.explain import variance_explained
 from mofa_bayes.fitting import fit
 from mofa_bayes.posterior import Posterior
 from mofa_bayes.posterior.align import align
-from mofa_bayes.posterior.diagnose.draws import ModelDraws, read_draws
+from mofa_bayes.posterior.diagnose.draws import ModelDraws, ViewDraws, read_draws
 from mofa_bayes.posterior.matching import covariance_of, match_to, scale_to_unit
 from mofa_bayes.spec import FactorModel
 
@@ -158,7 +158,7 @@ def _pair_entries(
         own = truth.by_view[view.view]
         n, d = _choose(rng, own.eta.shape[0], own.eta.shape[1], _N_ENTRIES // len(model.views))
         if held_out:
-            hidden = np.argwhere(held_out[view.view])
+            hidden = np.argwhere(held_out[view.view] & _is_seen(view, model.group_of)[model.group_of])
             chosen = rng.permutation(len(hidden))[: _N_ENTRIES // len(model.views)]
             n, d = hidden[chosen].T
         draws = np.einsum("sck,sck->sc", model.factors[:, n], view.loadings[:, d], dtype=np.float64)
@@ -174,11 +174,17 @@ def _pair_entries(
     return _join(true, found)
 
 
+def _is_seen(view: ViewDraws, group_of: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Say of which features each group has an observed entry (G, D): of others it has no noise to be learned."""
+    observed = ~np.isnan(view.values)
+    return np.stack([observed[group_of == g].any(axis=0) for g in range(view.precision.shape[1])])
+
+
 def _pair_noise(truth: Truth, model: ModelDraws, rng: np.random.Generator) -> tuple[Array, Array]:
     true, found = [], []
     for view in model.views:
         own = truth.by_view[view.view].noise_sd
-        g, d = np.nonzero(~np.isnan(own))
+        g, d = np.nonzero(~np.isnan(own) & _is_seen(view, model.group_of))
         chosen = rng.permutation(len(g))[: _N_ENTRIES // len(model.views)]
         true.append(own[g[chosen], d[chosen]])
         found.append(view.precision[:, g[chosen], d[chosen]].astype(np.float64) ** -0.5)
@@ -196,10 +202,21 @@ def _pair_explained(truth: Truth, post: Posterior, model: ModelDraws) -> tuple[A
         latent, has_noise = post.latent_variance(view)
         by_group = np.bincount(model.group_of[has_view], minlength=len(own.noise_sd))
         is_real = np.isin(truth.views.likelihoods(view).values, REAL)
-        square = np.average(np.square(own.noise_sd[:, is_real]), axis=0, weights=by_group)
+        weights = by_group[:, None] * _has_noise_draws(post, view, own.noise_sd.shape)[:, is_real]
+        square = np.average(np.square(own.noise_sd[:, is_real]), axis=0, weights=weights)
         residual = (square * latent[is_real]).sum() + latent[~is_real & ~has_noise].sum()
         true.append(signal / (signal + residual))
     return np.array(true), _flatten(shares.values)
+
+
+def _has_noise_draws(post: Posterior, view: str, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Say where a posterior knows the noise of a group and feature, (G, D)."""
+    noise, known = post.noise_sd(view), np.zeros(shape, dtype=np.bool_)
+    if noise is not None:
+        own = noise.isel(chain=0, draw=0)
+        own = own if "group" in own.dims else own.expand_dims("group")
+        known[:, post.latent_variance(view)[1]] = ~np.isnan(own.transpose("group", ...).values)
+    return known
 
 
 def _freedom(name: str) -> Any:  # noqa: ANN401

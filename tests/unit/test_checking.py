@@ -159,6 +159,30 @@ def test_groups_covariates_and_missing_entries_are_those_of_the_cohort(cohort):
     assert wide["variance explained", 0.95] >= 0.5
 
 
+def test_noise_that_no_group_shows_is_not_counted():
+    """Features that one group lacks: their noise there is not a quantity, and shares of variance do without it."""
+    rng = np.random.default_rng(0)
+    subjects = [f"p{n}" for n in range(60)]
+    groups = pd.Series(["x", "y"] * 30, index=subjects)
+    frame = pd.DataFrame(rng.standard_normal((60, 8)), index=subjects, columns=list("abcdefgh"))
+    frame.loc[groups == "y", ["a", "b", "c", "d"]] = np.nan
+    spec, _ = make_proper(mb.FactorModel(n_factors=1, loadings=mb.Normal()))
+    truth = Simulator(mb.MultiView.from_frames({"v": frame}, groups=groups), spec, 0.1).draw(rng)
+    post = mb.fit(truth.views, spec, n_draws=20, progress=False)
+    pairs = compare(truth, post, rng)
+    assert len(pairs["noise"][0]) == 12
+    for true, draws in pairs.values():
+        assert np.isfinite(true).all()
+        assert np.isfinite(draws).all()
+    draws = post.tree["posterior"].to_dataset()
+    noise = np.where(np.isnan(draws["noise_sd_v"]), np.nan, truth.by_view["v"].noise_sd)
+    exact = {"factors": truth.factors, "loadings_v": truth.by_view["v"].loadings, "noise_sd_v": noise}
+    replaced = {name: draws[name].copy(data=np.broadcast_to(own, draws[name].shape)) for name, own in exact.items()}
+    for name in ("noise", "variance explained"):
+        true, found = compare(truth, replace_draws(post, replaced), rng)[name]
+        np.testing.assert_allclose(found, np.broadcast_to(true, found.shape), rtol=1e-6)
+
+
 def test_priors_that_are_proper_stay():
     spec = mb.FactorModel(n_factors=2, loadings=mb.Normal(scale=0.5), noise=mb.Gamma(shape=2.0, rate=1.0))
     proper, notes = make_proper(spec)
