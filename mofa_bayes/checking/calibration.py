@@ -51,8 +51,8 @@ class Calibration:
     notes: tuple[str, ...]
 
     def is_uniform(self, level: float = 0.01) -> bool:
-        """Say whether no ranked entry departs from uniform ranks at a level, after Holm's correction."""
-        return bool((self.uniformity["p_holm"] >= level).all())
+        """Say whether there are ranks, and no entry's depart from uniform ones at a level, after Holm's correction."""
+        return len(self.uniformity) > 0 and bool((self.uniformity["p_holm"] >= level).all())
 
     def save(self, folder: str | Path) -> tuple[Path, ...]:
         """Write `coverage.csv`, `ranks.csv`, `uniformity.csv` and `check.json` into a folder that exists.

@@ -245,13 +245,24 @@ def test_failures_are_counted_and_named():
     found = summarise_replicates("vi", "", [refused, refused], ())
     assert found.n_failed == 2
     assert found.notes == ("a replicate failed: n_factors: got 9",)
-    few = mb.check_calibration(
-        mb.FactorModel(n_factors=3, loadings=mb.ARD()),
-        mb.Sizes(n_subjects=3, n_features={"a": 4}),
-        n_replicates=1,
-        progress=False,
-    )
-    assert few.n_failed == 1
+    assert not found.is_uniform()
+
+
+def test_some_failures_leave_a_result_and_nothing_but_failures_do_not(monkeypatch):
+    honest, calls = replicate.fit, []
+
+    def refuse(views, spec, **options):
+        calls.append(1)
+        if len(calls) != 2:
+            raise FitError("cohort", got="a bad one" if len(calls) > 1 else "a worse one", expected="good", do="Mend.")
+        return honest(views, spec, **options)
+
+    monkeypatch.setattr(replicate, "fit", refuse)
+    options = {"options": {"n_draws": 20}, "progress": False}
+    found = mb.check_calibration(SPEC, SIZES, n_replicates=2, **options)
+    assert (found.n_replicates, found.n_failed) == (1, 1)
+    with pytest.raises(FitError, match=r"none of 3 .* \(3 for this reason: cohort: got a bad one"):
+        mb.check_calibration(SPEC, SIZES, n_replicates=3, **options)
 
 
 def test_result_is_a_line_a_table_and_files(calibration, tmp_path):
@@ -289,10 +300,24 @@ def test_sizes_that_make_no_sense_are_refused(change, match):
         (("vi", SIZES), "spec"),
         ((SPEC, SIZES, {"n_replicates": 0}), "n_replicates"),
         ((SPEC, SIZES, {"n_processes": True}), "n_processes"),
+        ((SPEC, SIZES, {"held_out": -1}), "held_out"),
+        ((SPEC, SIZES, {"held_out": 1.0}), "held_out"),
+        ((SPEC, SIZES, {"held_out": "some"}), "held_out"),
+        ((SPEC, SIZES, {"engine": "typo"}), "engine: got 'typo'"),
+        ((mb.FactorModel(n_factors=2, loadings=mb.SpikeSlab()), SIZES, {"engine": "nuts"}), "spike_slab"),
+        ((mb.FactorModel(n_factors=2, factors=mb.SpikeSlabFactors()), SIZES, {"engine": "gibbs"}), "prior on factors"),
+        ((mb.FactorModel(n_factors=40), SIZES), "n_factors"),
+        ((SPEC, SIZES, {"options": {"n_draws": 1}}), "n_draws"),
+        ((SPEC, SIZES, {"options": {"draws": 100}}), "options: got .*draws"),
+        ((SPEC, SIZES, {"options": 100}), "options"),
+        ((SPEC, SIZES, {"options": {"settings": mb.Sampling()}}), "settings of engine 'vi'"),
+        ((SPEC, SIZES, {"options": {"settings": mb.Ascent(checkpoint="x")}}), "checkpoint"),
+        ((SPEC, SIZES, {"engine": "gibbs", "options": {"settings": mb.Sampling(folder="x")}}), "folder"),
     ],
 )
-def test_arguments_are_checked_before_anything_is_drawn(arguments, match):
+def test_arguments_are_checked_before_anything_is_drawn(arguments, match, monkeypatch):
     *values, options = arguments if len(arguments) == 3 else (*arguments, {})
+    monkeypatch.setattr(Simulator, "draw", None)
     with pytest.raises(FitError, match=match):
         mb.check_calibration(*values, **options)
 
@@ -326,7 +351,16 @@ def test_command_writes_tables_and_figure(tmp_path):
     assert "coverage over 3 cohorts" in done.stdout
 
 
-@pytest.mark.parametrize("options", [(), ("--features", "a"), ("--features", "a=3", "--data", "x")])
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("--features", "a"),
+        ("--features", "a=3", "--data", "x"),
+        ("--features", "a=6", "--engine", "typo"),
+        ("--features", "a=6", "--engine", "nuts"),
+    ],
+)
 def test_command_says_what_it_needs(options):
     done = run_cli("check", *options)
     assert done.exit_code == 1
