@@ -128,12 +128,16 @@ def _run(tasks: Iterator[Task], n_processes: int, tell: Callable[[], None]) -> l
     done: dict[int, Replicate] = {}
     waiting: dict[Future[Replicate], int] = {}
     with ProcessPoolExecutor(n_processes, mp_context=get_context("spawn")) as pool:
-        for number, task in enumerate(tasks):
-            waiting[pool.submit(run_task, task)] = number
-            if len(waiting) >= 2 * n_processes:
+        try:
+            for number, task in enumerate(tasks):
+                waiting[pool.submit(run_task, task)] = number
+                if len(waiting) >= 2 * n_processes:
+                    _collect(waiting, done, tell)
+            while waiting:
                 _collect(waiting, done, tell)
-        while waiting:
-            _collect(waiting, done, tell)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # else an interrupt waits for all that was submitted
+            raise
     return [done[number] for number in sorted(done)]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from mofa_bayes.checking.interrupts import heed_interrupts
 from mofa_bayes.checking.truth import REAL, Truth
 from mofa_bayes.errors import MofaBayesError
 from mofa_bayes.explain import variance_explained
@@ -72,13 +73,21 @@ class Task:
 
 
 def run_task(task: Task) -> Replicate:
-    """Fit and compare; an engine that refuses the cohort is a failure, and not an error."""
+    """Fit and compare; an engine that refuses the cohort is a failure, and not an error.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Interrupted, also where the engine made a result of it.
+    """
     fit_rng, entry_rng = task.rng.spawn(2)
     start = time.perf_counter()
     with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"):
         warnings.simplefilter("ignore")
         try:
-            post = fit(task.truth.views, task.spec, engine=task.engine, seed=fit_rng, progress=False, **task.options)  # type: ignore[arg-type]
+            with heed_interrupts():
+                options: Mapping[str, Any] = {"engine": task.engine, "seed": fit_rng, "progress": False, **task.options}
+                post = fit(task.truth.views, task.spec, **options)
         except MofaBayesError as error:
             return Replicate(failure=str(error))
         seconds = time.perf_counter() - start

@@ -1,6 +1,8 @@
 """Laws of the calibration check: truths come from the model, an honest engine passes, a cocksure one does not."""
 
 import json
+import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,7 @@ from typer.testing import CliRunner
 import mofa_bayes as mb
 from mofa_bayes.checking import replicate
 from mofa_bayes.checking.calibration import assess_uniformity, summarise_replicates
+from mofa_bayes.checking.interrupts import heed_interrupts
 from mofa_bayes.checking.replicate import Replicate, _cover, _rank, compare
 from mofa_bayes.checking.sizes import make_proper
 from mofa_bayes.checking.truth import Simulator
@@ -263,6 +266,43 @@ def test_some_failures_leave_a_result_and_nothing_but_failures_do_not(monkeypatc
     assert (found.n_replicates, found.n_failed) == (1, 1)
     with pytest.raises(FitError, match=r"none of 3 .* \(3 for this reason: cohort: got a bad one"):
         mb.check_calibration(SPEC, SIZES, n_replicates=3, **options)
+
+
+def test_an_interrupt_ends_the_check_though_the_engine_makes_a_result_of_it(monkeypatch):
+    honest, converged = replicate.fit, []
+
+    def interrupted(views, spec, **options):
+        def interrupt(number, bound):
+            if number == 2:
+                signal.raise_signal(signal.SIGINT)
+
+        post = honest(views, spec, callback=interrupt, **options)
+        converged.append(post.provenance["converged"])
+        return post
+
+    monkeypatch.setattr(replicate, "fit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        mb.check_calibration(SPEC, SIZES, n_replicates=3, progress=False)
+    assert converged == [0]
+
+
+def test_interrupts_are_heard_whatever_handler_takes_them():
+    came, before = [], signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    try:
+        with heed_interrupts():
+            pass
+        with pytest.raises(KeyboardInterrupt), heed_interrupts():
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert came == [signal.SIGINT]
+
+    def enter():
+        with heed_interrupts():
+            return "no signal comes here"
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(enter).result()
 
 
 def test_result_is_a_line_a_table_and_files(calibration, tmp_path):
