@@ -194,6 +194,17 @@ def test_priors_that_are_proper_stay():
     assert not any("noise" in note for note in notes)
 
 
+def test_changes_of_views_are_noted():
+    own = {"a": mb.ViewModel(loadings=mb.ARD(), scale="feature"), "b": mb.ViewModel(loadings=mb.Normal())}
+    proper, notes = make_proper(mb.FactorModel(n_factors=2, views=own))
+    noted = [note for note in notes if "view" in note]
+    assert len(noted) == 2
+    assert "loadings of view 'a'" in noted[0]
+    assert "rate=3.0" in noted[0]
+    assert noted[1] == "scale of view 'a': 'feature' -> None"
+    assert proper.views["b"] == own["b"]
+
+
 def test_coverage_and_ranks_by_hand():
     draws = np.arange(101.0)[:, None] / 100
     truth = np.array([0.5])
