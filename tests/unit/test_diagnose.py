@@ -208,6 +208,16 @@ def test_parameters_of_features_go_by_name_whatever_the_order_of_columns(has_own
         assert [found[name] for name in "acd"] == [1.0, 2.0, 3.0]
 
 
+@pytest.mark.parametrize("n_draws", [2, 20, 24, 25])
+def test_few_draws_are_held_against_data_without_pareto_k(post, cohort, n_draws):
+    few = change(post, posterior=post.tree["posterior"].to_dataset().isel(draw=slice(n_draws)))
+    found = mb.diagnose(few, cohort.views)
+    assert found.predictive is not None
+    assert (found.loo is None) == (n_draws < 25)
+    assert any("too few" in note for note in found.notes) == (n_draws < 25)
+    assert ("Pareto k of q" in set(found.table["check"])) == (n_draws >= 25)
+
+
 def test_leave_one_out_is_the_sum_over_subjects_and_flags_an_outlier():
     rng = np.random.default_rng(0)
     draws = rng.normal(0, 0.1, (400, 30))

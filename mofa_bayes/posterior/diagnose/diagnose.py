@@ -59,6 +59,8 @@ class Limits:
 
 
 _LIMITS = Limits()
+_LEAST_DRAWS = 25
+"""A Pareto tail is fitted to a fifth of the draws, and needs five."""
 
 
 def diagnose(
@@ -124,6 +126,8 @@ def diagnose(
         checks += _check_predictive(predictive, limits)
         if model.is_sparse:
             notes.append("factors may be zero: no closed form integrates them out, so there is no LOO and no Pareto k")
+        elif model.n_draws < _LEAST_DRAWS:
+            notes.append(f"{model.n_draws} draws are too few for LOO and Pareto k, which take {_LEAST_DRAWS} at least")
         else:
             likelihood = subject_log_likelihood(model)
             if engine == "vi":
