@@ -104,6 +104,15 @@ def test_an_unconverged_or_unaligned_fit_is_not_believed(post):
         assert word in found.reasons[0]
 
 
+@pytest.mark.parametrize(("engine", "name"), [("gibbs", "ran to its end"), ("nuts", "sampler is content")])
+def test_chains_that_were_stopped_are_read_with_care(post, engine, name):
+    loose = Limits(ess_per_chain=1, rhat=2.0, congruence=0.1)
+    for converged in (1, 0):
+        found = mb.diagnose(change(as_chains(post), {"engine": engine, "converged": converged}), limits=loose)
+        assert bool(found.table.set_index("check").loc[name, "passed"]) == bool(converged)
+        assert found.verdict == ("believe" if converged else "with care")
+
+
 def test_starts_that_disagree_are_told(post):
     starts = post.tree["starts"].to_dataset()
     match = np.vstack([starts["start_match"].values, [0.99, 0.4, 0.98]])
@@ -174,6 +183,9 @@ def test_spectral_is_held_against_data_as_it_saw_them(cohort):
     found = mb.diagnose(post, cohort.views)
     assert found.loo is not None
     assert "vi converged" not in set(found.table["check"])
+    blind = mb.diagnose(post)
+    assert blind.verdict == "with care"
+    assert "pass the views" in blind.reasons[0]
 
 
 def test_likelihood_of_fewer_draws_is_that_of_those_draws(post, cohort):

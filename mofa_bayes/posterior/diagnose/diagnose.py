@@ -89,7 +89,7 @@ def diagnose(
     Returns
     -------
     Diagnosis
-        By engine: of sampling engines R-hat, effective sample sizes, divergences and alignment; of vi convergence, the
+        By engine: of sampling engines whether they ran to their end, R-hat, effective sample sizes, divergences and alignment; of vi convergence, the
         coverage that its intervals of loadings were measured to have in such fits, the agreement of its starts and,
         with views, Pareto k of q against the exact joint. With views, for every engine:
         posterior predictive checks per view, and pointwise leave-one-out over subjects with the factors integrated out
@@ -114,11 +114,15 @@ def diagnose(
         checks += _check_ascent(post, limits)
     elif engine != "spectral":
         convergence = _tabulate(post)
+        checks.append(_check_end(post))
         checks += _check_chains(post, convergence, limits)
     predictive: Predictive | None = None
     loo: LeaveOneOut | None = None
     if views is None:
         notes.append("no views were given: nothing was held against data")
+        if engine == "spectral":
+            advice = "pass the views of the fit, without which nothing of it was checked: mb.diagnose(post, views)"
+            checks.append(Check("held against data", 0, 1, False, advice))
     else:
         model = read_draws(post, views, n_draws)
         notes += _name_left_out(model)
@@ -152,6 +156,15 @@ def _check_ascent(post: Posterior, limits: Limits) -> list[Check]:
         advice = "some starts find other factors: trust those that all of post.starts find"
         checks.append(Check("agreement of starts", worst, limits.start_match, worst >= limits.start_match, advice))
     return checks
+
+
+def _check_end(post: Posterior) -> Check:
+    """Say whether a sampler came to its end and was content, which nuts is not of many divergences or cut trees."""
+    done = bool(post.provenance.get("converged", True))
+    if post.provenance["engine"] == "nuts":
+        advice = "draws diverged or trees were cut short: raise target_accept, or use engine gibbs"
+        return Check("sampler is content", float(done), 1, done, advice)
+    return Check("ran to its end", float(done), 1, done, "chains were stopped early: draw on, or raise max_seconds")
 
 
 def _tabulate(post: Posterior) -> pd.DataFrame:
