@@ -1,5 +1,7 @@
 """Plots draw what explain and risk computed, on the axes they are given, and never call show."""
 
+from dataclasses import replace
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -82,6 +84,9 @@ def test_pareto_figure_shows_every_subject_without_a_name(post, cohort, ax):
     assert not any(label.get_text() in post.subjects for label in ax.get_xticklabels())
     with pytest.raises(DataError, match="without"):
         plot_pareto_k(mb.diagnose(post))
+    sparse = replace(diagnosis, loo=None, notes=("factors may be zero",))
+    with pytest.raises(DataError, match=r"without leave-one-out \(factors may be zero\)"):
+        plot_pareto_k(sparse)
 
 
 def test_chain_ranks_are_flat_for_chains_that_agree(post, ax):
