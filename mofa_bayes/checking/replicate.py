@@ -15,6 +15,7 @@ from mofa_bayes.checking.truth import REAL, Truth
 from mofa_bayes.errors import MofaBayesError
 from mofa_bayes.explain import variance_explained
 from mofa_bayes.fitting import fit
+from mofa_bayes.graph.likelihoods import DEGREES
 from mofa_bayes.posterior import Posterior
 from mofa_bayes.posterior.align import align
 from mofa_bayes.posterior.diagnose.draws import ModelDraws, ViewDraws, read_draws
@@ -176,7 +177,7 @@ def _pair_entries(
         if held_out:
             sd = view.precision[:, model.group_of[n], d] ** -0.5
             is_normal = truth.views.likelihoods(view.view).values[d] == "gaussian"
-            error = rng.standard_normal(sd.shape), rng.standard_t(4.0, sd.shape)
+            error = rng.standard_normal(sd.shape), rng.standard_t(DEGREES, sd.shape)
             draws = draws + sd * np.where(is_normal, *error)
         true.append((own.values if held_out else own.eta)[n, d])
         found.append(draws)

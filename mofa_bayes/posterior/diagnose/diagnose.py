@@ -10,13 +10,13 @@ from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.errors import DataError
 from mofa_bayes.posterior.convergence import tabulate_convergence
 from mofa_bayes.posterior.diagnose.draws import ModelDraws, read_draws
-from mofa_bayes.posterior.diagnose.families import SUPPORTED
 from mofa_bayes.posterior.diagnose.loo import LeaveOneOut, leave_one_out
 from mofa_bayes.posterior.diagnose.measured import expected_coverage
 from mofa_bayes.posterior.diagnose.pointwise import log_scales, subject_log_likelihood
 from mofa_bayes.posterior.diagnose.predictive import Predictive, check_predictive
 from mofa_bayes.posterior.diagnose.variational import log_ratios, pareto_k, why_not
 from mofa_bayes.posterior.diagnose.verdict import Check, Diagnosis, Weight
+from mofa_bayes.posterior.likelihoods import SUPPORTED
 from mofa_bayes.posterior.matching import covariance_of
 from mofa_bayes.posterior.posterior import Posterior
 from mofa_bayes.posterior.trace import read_trace
