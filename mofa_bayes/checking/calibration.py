@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.stats import chisquare
 
 from mofa_bayes.atomic import replacing
-from mofa_bayes.checking.replicate import LEVELS, N_RANKS, QUANTITIES, Replicate
+from mofa_bayes.checking.replicate import LEVELS, QUANTITIES, Replicate
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -26,7 +26,8 @@ class Calibration:
         One row per quantity and level: measured `coverage` of the central interval, its standard error `se` over
         replicates, `n` entries in all.
     ranks
-        One row per replicate and ranked entry: `replicate`, `quantity`, `which`, `rank` of the truth among 99 draws.
+        One row per replicate and ranked entry: `replicate`, `quantity`, `which`, `rank` of the truth, from 0 to
+        `n_draws`, among so many draws (at most 99).
     uniformity
         One row per ranked entry: p of a chi-squared test that its ranks are uniform over replicates, and `p_holm`,
         corrected for all of them (Holm 1979, Scand J Stat 6:65).
@@ -50,8 +51,8 @@ class Calibration:
     notes: tuple[str, ...]
 
     def is_uniform(self, level: float = 0.01) -> bool:
-        """Say whether no ranked entry departs from uniform ranks at a level, after Holm's correction."""
-        return bool((self.uniformity["p_holm"] >= level).all())
+        """Say whether there are ranks, and no entry's depart from uniform ones at a level, after Holm's correction."""
+        return len(self.uniformity) > 0 and bool((self.uniformity["p_holm"] >= level).all())
 
     def save(self, folder: str | Path) -> tuple[Path, ...]:
         """Write `coverage.csv`, `ranks.csv`, `uniformity.csv` and `check.json` into a folder that exists.
@@ -103,12 +104,12 @@ def summarise_replicates(engine: str, spec: str, found: Sequence[Replicate], not
         se = shares.std(axis=0, ddof=1) / np.sqrt(len(own)) if len(own) > 1 else np.full(len(LEVELS), np.nan)
         coverage += [(name, level, *row, n) for level, *row in zip(LEVELS, shares.mean(axis=0), se, strict=True)]
         ranks += [
-            (number, name, which, int(rank))
+            (number, name, which, int(rank), r.n_draws)
             for number, r in enumerate(done)
             for which, rank in enumerate(r.ranks.get(name, ()))
         ]
     table = pd.DataFrame(coverage, columns=["quantity", "level", "coverage", "se", "n"])
-    ranked = pd.DataFrame(ranks, columns=["replicate", "quantity", "which", "rank"])
+    ranked = pd.DataFrame(ranks, columns=["replicate", "quantity", "which", "rank", "n_draws"])
     return Calibration(
         engine=engine,
         spec=spec,
@@ -124,12 +125,20 @@ def summarise_replicates(engine: str, spec: str, found: Sequence[Replicate], not
 
 
 def assess_uniformity(ranks: pd.DataFrame) -> pd.DataFrame:
-    """Test each ranked entry's ranks for uniformity, in as many bins as five replicates each allow, at most 20."""
+    """Test each ranked entry's ranks for uniformity, in as many bins as five replicates each allow, at most 20.
+
+    Among n draws there are n + 1 ranks; bins that they do not fill evenly are expected to hold what falls into them.
+    """
     rows = []
     for (quantity, which), own in ranks.groupby(["quantity", "which"], sort=False):
         n_bins = next(n for n in (20, 10, 5, 2) if len(own) >= 5 * n or n == 2)
-        counts = np.bincount(own["rank"] * n_bins // (N_RANKS + 1), minlength=n_bins)
-        rows.append((quantity, which, float(chisquare(counts).pvalue)))
+        counts = np.bincount(own["rank"] * n_bins // (own["n_draws"] + 1), minlength=n_bins)
+        expected = np.zeros(n_bins)
+        for n_draws, n_replicates in zip(*np.unique(own["n_draws"], return_counts=True), strict=True):
+            places = np.arange(n_draws + 1) * n_bins // (n_draws + 1)
+            expected += np.bincount(places, minlength=n_bins) * n_replicates / (n_draws + 1)
+        has_ranks = expected > 0
+        rows.append((quantity, which, float(chisquare(counts[has_ranks], expected[has_ranks]).pvalue)))
     table = pd.DataFrame(rows, columns=["quantity", "which", "p"])
     return table.assign(p_holm=_correct(table["p"].to_numpy()))
 

@@ -1,5 +1,6 @@
 """check_calibration: cohorts drawn from the model, fitted, and their truths held against the posteriors."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ import numpy as np
 
 from mofa_bayes.checking.calibration import Calibration, summarise_replicates
 from mofa_bayes.checking.replicate import Replicate, Task, run_task
+from mofa_bayes.checking.require import require_replicable
 from mofa_bayes.checking.sizes import Sizes, make_proper
 from mofa_bayes.checking.truth import Simulator
 from mofa_bayes.data.multiview import MultiView
@@ -57,7 +59,7 @@ def check_calibration(
     held_out
         Share of the observed real-valued entries that the engine does not see.
     options
-        Further arguments of `mb.fit`: `{"n_draws": 1000, "settings": ...}`.
+        Further arguments of `mb.fit`, `n_draws` and `settings`: `{"n_draws": 1000}`.
     seed
         Seed of everything; the result does not depend on `n_processes`.
     n_processes
@@ -67,8 +69,9 @@ def check_calibration(
 
     Raises
     ------
-    SpecError, FitError
-        Before anything is compiled; a cohort that the engine refuses is counted and named in `notes` instead.
+    SpecError, FitError, MissingExtraError
+        Before anything is compiled, where model, engine and options do not go together; and FitError at the end, where
+        the engine refused every cohort. One that it refuses among others is counted and named in `notes` instead.
     """
     for name, count, least in (
         ("n_replicates", n_replicates, 1),
@@ -86,10 +89,13 @@ def check_calibration(
         )
     if not isinstance(spec, FactorModel):
         raise FitError("spec", got=type(spec).__name__, expected="a FactorModel", do="Write FactorModel(n_factors=3).")
+    if isinstance(held_out, bool) or not isinstance(held_out, int | float) or not 0 <= held_out < 1:
+        raise FitError("held_out", got=repr(held_out)[:80], expected="a share in [0, 1)", do="0.05 is usual.")
     rng = make_rng(seed)
     template_rng, *replicate_rngs = rng.spawn(1 + n_replicates)
     template = sizes if isinstance(sizes, MultiView) else sizes.template(template_rng)
     proper, notes = make_proper(spec)
+    require_replicable(template, proper, engine, {} if options is None else options)
     simulator = Simulator(template, proper, held_out)
 
     def tasks() -> Iterator[Task]:
@@ -100,6 +106,14 @@ def check_calibration(
 
     with _showing(progress, engine, n_replicates) as tell:
         found = _run(tasks(), n_processes, tell)
+    if all(own.failure for own in found):
+        reason, count = Counter(own.failure for own in found).most_common(1)[0]
+        raise FitError(
+            "fits of drawn cohorts",
+            got=f"none of {len(found)} that engine {engine!r} could make ({count} for this reason: {reason})",
+            expected="one at least",
+            do="Mend that, or check another engine or model.",
+        )
     return summarise_replicates(engine, proper.to_toml(), found, notes)
 
 
@@ -114,12 +128,16 @@ def _run(tasks: Iterator[Task], n_processes: int, tell: Callable[[], None]) -> l
     done: dict[int, Replicate] = {}
     waiting: dict[Future[Replicate], int] = {}
     with ProcessPoolExecutor(n_processes, mp_context=get_context("spawn")) as pool:
-        for number, task in enumerate(tasks):
-            waiting[pool.submit(run_task, task)] = number
-            if len(waiting) >= 2 * n_processes:
+        try:
+            for number, task in enumerate(tasks):
+                waiting[pool.submit(run_task, task)] = number
+                if len(waiting) >= 2 * n_processes:
+                    _collect(waiting, done, tell)
+            while waiting:
                 _collect(waiting, done, tell)
-        while waiting:
-            _collect(waiting, done, tell)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # else an interrupt waits for all that was submitted
+            raise
     return [done[number] for number in sorted(done)]
 
 

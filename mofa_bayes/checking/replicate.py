@@ -10,13 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from mofa_bayes.checking.interrupts import heed_interrupts
 from mofa_bayes.checking.truth import REAL, Truth
 from mofa_bayes.errors import MofaBayesError
 from mofa_bayes.explain import variance_explained
 from mofa_bayes.fitting import fit
+from mofa_bayes.graph.likelihoods import DEGREES
 from mofa_bayes.posterior import Posterior
 from mofa_bayes.posterior.align import align
-from mofa_bayes.posterior.diagnose.draws import ModelDraws, read_draws
+from mofa_bayes.posterior.diagnose.draws import ModelDraws, ViewDraws, read_draws
 from mofa_bayes.posterior.matching import covariance_of, match_to, scale_to_unit
 from mofa_bayes.spec import FactorModel
 
@@ -24,6 +26,7 @@ Array = NDArray[np.float64]
 QUANTITIES = ("loadings", "reconstruction", "variance explained", "noise", "held-out entries")
 LEVELS = (0.5, 0.8, 0.95)
 N_RANKS = 99
+"""Draws that a truth is ranked among, where there are as many."""
 _N_ENTRIES = 200
 
 
@@ -38,7 +41,9 @@ class Replicate:
     n_entries
         Quantity -> number of entries.
     ranks
-        Quantity -> ranks, from 0 to `N_RANKS`, of the first few of its entries.
+        Quantity -> ranks, from 0 to `n_draws`, of the first few of its entries.
+    n_draws
+        Draws that truths were ranked among: all of them, at most `N_RANKS`.
     seconds
         Of the fit.
     converged
@@ -50,6 +55,7 @@ class Replicate:
     inside: Mapping[str, Array] = field(default_factory=dict)
     n_entries: Mapping[str, int] = field(default_factory=dict)
     ranks: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    n_draws: int = N_RANKS
     seconds: float = 0.0
     converged: bool = False
     failure: str = ""
@@ -68,26 +74,36 @@ class Task:
 
 
 def run_task(task: Task) -> Replicate:
-    """Fit and compare; an engine that refuses the cohort is a failure, and not an error."""
+    """Fit and compare; an engine that refuses the cohort is a failure, and not an error.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Interrupted, also where the engine made a result of it.
+    """
     fit_rng, entry_rng = task.rng.spawn(2)
     start = time.perf_counter()
     with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"):
         warnings.simplefilter("ignore")
         try:
-            post = fit(task.truth.views, task.spec, engine=task.engine, seed=fit_rng, progress=False, **task.options)  # type: ignore[arg-type]
+            with heed_interrupts():
+                options: Mapping[str, Any] = {"engine": task.engine, "seed": fit_rng, "progress": False, **task.options}
+                post = fit(task.truth.views, task.spec, **options)
         except MofaBayesError as error:
             return Replicate(failure=str(error))
         seconds = time.perf_counter() - start
         pairs = compare(task.truth, post, entry_rng)
     inside, ranks = {}, {}
+    n_draws = len(next(iter(pairs.values()))[1])
+    thin = np.linspace(0, n_draws - 1, min(N_RANKS, n_draws)).round().astype(np.intp)
     for name, (truth, draws) in pairs.items():
         inside[name] = np.array([_cover(truth, draws, level).mean() for level in LEVELS])
-        thin = np.linspace(0, len(draws) - 1, min(N_RANKS, len(draws))).round().astype(np.intp)
         ranks[name] = _rank(truth[: task.n_ranked], draws[thin, : task.n_ranked], entry_rng)
     return Replicate(
         inside,
         {name: len(truth) for name, (truth, _) in pairs.items()},
         ranks,
+        len(thin),
         seconds,
         bool(post.provenance.get("converged", True)),
     )
@@ -152,7 +168,7 @@ def _pair_entries(
         own = truth.by_view[view.view]
         n, d = _choose(rng, own.eta.shape[0], own.eta.shape[1], _N_ENTRIES // len(model.views))
         if held_out:
-            hidden = np.argwhere(held_out[view.view])
+            hidden = np.argwhere(held_out[view.view] & _is_seen(view, model.group_of)[model.group_of])
             chosen = rng.permutation(len(hidden))[: _N_ENTRIES // len(model.views)]
             n, d = hidden[chosen].T
         draws = np.einsum("sck,sck->sc", model.factors[:, n], view.loadings[:, d], dtype=np.float64)
@@ -161,18 +177,24 @@ def _pair_entries(
         if held_out:
             sd = view.precision[:, model.group_of[n], d] ** -0.5
             is_normal = truth.views.likelihoods(view.view).values[d] == "gaussian"
-            error = rng.standard_normal(sd.shape), rng.standard_t(4.0, sd.shape)
+            error = rng.standard_normal(sd.shape), rng.standard_t(DEGREES, sd.shape)
             draws = draws + sd * np.where(is_normal, *error)
         true.append((own.values if held_out else own.eta)[n, d])
         found.append(draws)
     return _join(true, found)
 
 
+def _is_seen(view: ViewDraws, group_of: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Say of which features each group has an observed entry (G, D): of others it has no noise to be learned."""
+    observed = ~np.isnan(view.values)
+    return np.stack([observed[group_of == g].any(axis=0) for g in range(view.precision.shape[1])])
+
+
 def _pair_noise(truth: Truth, model: ModelDraws, rng: np.random.Generator) -> tuple[Array, Array]:
     true, found = [], []
     for view in model.views:
         own = truth.by_view[view.view].noise_sd
-        g, d = np.nonzero(~np.isnan(own))
+        g, d = np.nonzero(~np.isnan(own) & _is_seen(view, model.group_of))
         chosen = rng.permutation(len(g))[: _N_ENTRIES // len(model.views)]
         true.append(own[g[chosen], d[chosen]])
         found.append(view.precision[:, g[chosen], d[chosen]].astype(np.float64) ** -0.5)
@@ -190,10 +212,21 @@ def _pair_explained(truth: Truth, post: Posterior, model: ModelDraws) -> tuple[A
         latent, has_noise = post.latent_variance(view)
         by_group = np.bincount(model.group_of[has_view], minlength=len(own.noise_sd))
         is_real = np.isin(truth.views.likelihoods(view).values, REAL)
-        square = np.average(np.square(own.noise_sd[:, is_real]), axis=0, weights=by_group)
+        weights = by_group[:, None] * _has_noise_draws(post, view, own.noise_sd.shape)[:, is_real]
+        square = np.average(np.square(own.noise_sd[:, is_real]), axis=0, weights=weights)
         residual = (square * latent[is_real]).sum() + latent[~is_real & ~has_noise].sum()
         true.append(signal / (signal + residual))
     return np.array(true), _flatten(shares.values)
+
+
+def _has_noise_draws(post: Posterior, view: str, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Say where a posterior knows the noise of a group and feature, (G, D)."""
+    noise, known = post.noise_sd(view), np.zeros(shape, dtype=np.bool_)
+    if noise is not None:
+        own = noise.isel(chain=0, draw=0)
+        own = own if "group" in own.dims else own.expand_dims("group")
+        known[:, post.latent_variance(view)[1]] = ~np.isnan(own.transpose("group", ...).values)
+    return known
 
 
 def _freedom(name: str) -> Any:  # noqa: ANN401

@@ -108,7 +108,13 @@ def make_proper(spec: FactorModel) -> tuple[FactorModel, tuple[str, ...]]:
         for f in fields(FactorModel)
         if f.name != "views" and getattr(spec, f.name) != getattr(proper, f.name)
     ]
-    return proper, tuple(changed)
+    own = [
+        f"{f.name} of view {name!r}: {getattr(view, f.name)!r} -> {getattr(views[name], f.name)!r}"
+        for name, view in spec.views.items()
+        for f in fields(ViewModel)
+        if getattr(view, f.name) != getattr(views[name], f.name)
+    ]
+    return proper, (*changed, *own)
 
 
 def _sharpen(prior: Any) -> Any:  # noqa: ANN401

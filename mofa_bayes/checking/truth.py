@@ -12,7 +12,7 @@ from mofa_bayes.data.preprocess import fit_preprocessing
 from mofa_bayes.errors import SpecError, name_some
 from mofa_bayes.graph import graph
 from mofa_bayes.graph.prior import prior_sampler
-from mofa_bayes.posterior.diagnose.families import Own, draw_values
+from mofa_bayes.posterior.likelihoods import Own, draw_values
 from mofa_bayes.spec import FactorModel
 
 Array = NDArray[np.float64]

@@ -95,8 +95,8 @@ def sample_nuts(
     ConvergenceWarning
         Draws diverged, or trees were cut short.
     """
-    _require_smooth(views, spec)
-    _require_sampler(settings.sampler)
+    require_smooth(views, spec)
+    require_sampler(settings.sampler)
     integrated = can_integrate(views, spec)
     _warn_long(views, spec, settings, integrated)
     began = time.monotonic()
@@ -151,7 +151,7 @@ def _n_jobs(settings: Sampling) -> int:
     return min(settings.n_jobs or available or 1, settings.n_chains)
 
 
-def _require_smooth(views: MultiView, spec: FactorModel) -> None:
+def require_smooth(views: MultiView, spec: FactorModel) -> None:
     """Raise FitError for priors that have no gradient."""
     sparse = [view for view in views.names if spec.loadings_of(view).kind == "spike_slab"]
     if sparse:
@@ -170,7 +170,8 @@ def _require_smooth(views: MultiView, spec: FactorModel) -> None:
         )
 
 
-def _require_sampler(sampler: str) -> None:
+def require_sampler(sampler: str) -> None:
+    """Raise MissingExtraError where a sampler is not installed."""
     if sampler != "pymc" and find_spec(sampler) is None:
         raise MissingExtraError(
             f"sampler {sampler!r}",

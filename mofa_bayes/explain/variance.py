@@ -62,11 +62,14 @@ def _residual(post: Posterior, view: str) -> np.ndarray:
     noise = post.noise_sd(view)
     if noise is None:
         return residual
+    if "group" in noise.dims:
+        noise = noise.transpose("chain", "draw", "group", ...)
     square = np.square(noise.values.astype(np.float64)) * latent[has_noise]
     if "group" in noise.dims:
         groups = post.groups().values[post.has_view(view).values]
         counts = np.array([(groups == name).sum() for name in noise["group"].values])
-        axis = noise.dims.index("group")
-        square = np.average(square.compress(counts > 0, axis), axis=axis, weights=counts[counts > 0])
+        # A group in which nobody has a feature says nothing of its noise.
+        weights = counts[:, None] * ~np.isnan(square)
+        square = (np.nan_to_num(square) * weights).sum(axis=2) / weights.sum(axis=2)
     whole: np.ndarray = residual + square.sum(axis=-1)
     return whole

@@ -9,10 +9,12 @@ import xarray as xr
 
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import Preprocessing, fit_preprocessing
+from mofa_bayes.engines.sampling import Sampling
 from mofa_bayes.engines.spectral.decompose import decompose, start_scores
 from mofa_bayes.engines.spectral.tables import gaussianise, tabulate
 from mofa_bayes.engines.vi.known import find_known
 from mofa_bayes.engines.vi.layout import Layout, lay_out
+from mofa_bayes.engines.vi.settings import Ascent
 from mofa_bayes.engines.vi.starts import ascend_best
 from mofa_bayes.errors import IgnoredWarning
 from mofa_bayes.fitting.request import N_DRAWS, Request
@@ -21,6 +23,7 @@ from mofa_bayes.posterior.build import build_tree
 from mofa_bayes.posterior.build_draws import build_draws_tree
 from mofa_bayes.posterior.build_gibbs import label_gibbs
 from mofa_bayes.posterior.build_spectral import build_spectral_tree
+from mofa_bayes.spec import FactorModel
 from mofa_bayes.watch import is_watched
 
 
@@ -31,6 +34,22 @@ class Result:
     tree: xr.DataTree
     seconds: float
     converged: bool
+
+
+def require_engine(views: MultiView, spec: FactorModel, engine: str, settings: Ascent | Sampling | None) -> None:
+    """Raise what the engine itself would raise of a fit that `require_fit` lets pass, before anything is computed."""
+    request = Request(
+        views=views, spec=spec, settings=settings, n_draws=None, callback=None, progress=False, fingerprint=""
+    )
+    if engine == "gibbs":
+        from mofa_bayes.engines.gibbs.sample import require_supported
+
+        require_supported(_arrange(request)[1], spec)
+    elif engine == "nuts":
+        from mofa_bayes.engines.nuts import require_sampler, require_smooth
+
+        require_smooth(views, spec)
+        require_sampler(request.sampling.sampler)
 
 
 def run_vi(request: Request, rng: np.random.Generator) -> Result:

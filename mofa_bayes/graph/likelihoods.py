@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from pytensor.tensor.variable import TensorVariable
 
 DEGREES = 4.0
-"""Degrees of freedom of student_t: heavy tails with a finite variance, as in every engine."""
+"""Degrees of freedom of student_t, in every engine: heavy tails with a finite variance.
+
+Learning them from a column of a few hundred entries is unstable (Gelman et al. 2013, Bayesian Data Analysis, 17.2).
+"""
+
+NUISANCE_RATE = 0.1
+"""Of the exponential prior on dispersions and scales of cut points: of mean 10, it says little about them."""
 
 _ABSENT = -1e6
 """Logit of a level that a categorical variable does not have."""
@@ -83,11 +89,11 @@ def _name_columns(likelihood: str, view: str, views: MultiView) -> str:
 
 
 def _draw_own(likelihood: str, view: str, views: MultiView, what: str) -> "TensorVariable[Any, Any]":
-    """Draw a positive parameter per feature, which vi maximises: an exponential of mean 10 says little about it."""
+    """Draw a positive parameter per feature, which vi maximises."""
     import pymc as pm
 
     own: TensorVariable[Any, Any] = pm.Exponential(
-        f"{what}_{view}", 0.1, dims=(_name_columns(likelihood, view, views),)
+        f"{what}_{view}", NUISANCE_RATE, dims=(_name_columns(likelihood, view, views),)
     )
     return own
 

@@ -33,9 +33,12 @@ def plot_ranks(calibration: Calibration, *, ax: "Axes | None" = None) -> "Axes":
     ranks = calibration.ranks
     for number, (quantity, own) in enumerate(ranks.groupby("quantity", sort=False)):
         for which, entry in own.groupby("which"):
-            share = np.searchsorted(np.sort(entry["rank"]), np.arange(N_RANKS + 1), side="right") / len(entry)
+            n_draws = entry["n_draws"].max()
+            place = np.arange(1, n_draws + 2) / (n_draws + 1)
+            below = np.sort((entry["rank"] + 1) / (entry["n_draws"] + 1))
+            share = np.searchsorted(below, place, side="right") / len(entry)
             label = str(quantity) if which == 0 else None
-            ax.plot(uniform, share - uniform, color=f"C{number}", linewidth=1.1, label=label)
+            ax.plot(place, share - place, color=f"C{number}", linewidth=1.1, label=label)
     ax.set_xlabel("rank of the truth among draws, as a share", fontsize=8)
     ax.set_ylabel("share of replicates below, less uniform", fontsize=8)
     ax.set_title(f"{calibration.engine}: ranks over {calibration.n_replicates} replicates", fontsize=9)

@@ -113,13 +113,16 @@ def plot_pareto_k(diagnosis: Diagnosis, *, ax: "Axes | None" = None) -> "Axes":
     Raises
     ------
     DataError
-        The diagnosis was made without views.
+        The diagnosis was made without views, or of a fit whose leave-one-out cannot be computed.
     """
     if diagnosis.loo is None:
+        is_blind = diagnosis.predictive is None
         raise DataError(
-            "diagnosis to draw", got="one without views", expected="one made by mb.diagnose(post, views)",
-            do="Pass the views of the fit.",
-        )  # fmt: skip
+            "diagnosis to draw",
+            got="one without views" if is_blind else f"one without leave-one-out ({'; '.join(diagnosis.notes)})",
+            expected="one made by mb.diagnose(post, views), with leave-one-out",
+            do="Pass the views of the fit." if is_blind else "Look at plot_predictive instead.",
+        )
     k = np.sort(diagnosis.loo.pareto_k)
     ax = new_axes(ax, 4.6, 2.8)
     ax.axhline(diagnosis.loo.good_k, color="black", linewidth=0.8, linestyle="--")

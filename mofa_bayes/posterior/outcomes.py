@@ -1,4 +1,4 @@
-"""p(y | eta) of each likelihood, at draws of eta: expectation, draws and log density of cells.
+"""Predictions of cells, at draws of eta: what is expected there, draws, and the log density of values.
 
 Of a categorical column, eta is the log probability of its level (see `predict`).
 """
@@ -6,14 +6,8 @@ Of a categorical column, eta is the log probability of its level (see `predict`)
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit, gammaln, ndtr, xlogy
-from scipy.stats import norm
-from scipy.stats import t as student
 
-from mofa_bayes.engines.vi.families.ordinal import log_mass
-from mofa_bayes.engines.vi.families.student_t import DEGREES
-
-_MAX_LOG_RATE = 30.0
+from mofa_bayes.posterior import likelihoods
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,48 +36,29 @@ class Cells:
     exposure: np.ndarray
 
     @property
-    def cuts(self) -> np.ndarray:
-        """Cut points of ordinal cells (C, L + 1)."""
-        cuts: np.ndarray = self.levels * self.nuisance[:, None]
-        return cuts
+    def own(self) -> likelihoods.Own:
+        """What the likelihood needs beside eta; unit precision where there is no noise."""
+        return likelihoods.Own(
+            precision=1 / np.where(self.noise_variance == 0, 1.0, self.noise_variance),
+            nuisance=self.nuisance,
+            log_exposure=np.log(self.exposure),
+            limits=self.levels * self.nuisance[:, None],
+            code=np.zeros(len(self.nuisance), dtype=np.intp),
+        )
 
 
 def expect(cells: Cells) -> np.ndarray:
     """E[y | eta] (S, C)."""
-    eta = cells.eta
-    match cells.likelihood:
-        case "bernoulli":
-            return np.asarray(expit(eta))
-        case "categorical":
-            return np.asarray(np.exp(eta))
-        case "poisson":
-            return np.asarray(cells.exposure * np.logaddexp(0.0, eta))
-        case "negative_binomial":
-            return np.asarray(cells.exposure * np.exp(np.minimum(eta, _MAX_LOG_RATE)))
-        case "ordinal":
-            # E[y] is the sum over levels of P(y > l).
-            return np.asarray(np.sum(1 - _below(cells), axis=2))
-        case _:
-            return eta
+    if cells.likelihood == "categorical":
+        return np.asarray(np.exp(cells.eta))
+    return likelihoods.expect_values(cells.likelihood, cells.eta, cells.own)
 
 
 def draw(cells: Cells, rng: np.random.Generator) -> np.ndarray:
     """Draw y | eta (S, C); of bernoulli and categorical cells their probability, which is what is asked of them."""
-    eta = cells.eta
-    match cells.likelihood:
-        case "gaussian":
-            return np.asarray(eta + np.sqrt(cells.noise_variance) * rng.standard_normal(eta.shape))
-        case "student_t":
-            return np.asarray(eta + np.sqrt(cells.noise_variance) * rng.standard_t(DEGREES, eta.shape))
-        case "poisson":
-            return np.asarray(rng.poisson(expect(cells)), dtype=np.float64)
-        case "negative_binomial":
-            r = np.broadcast_to(cells.nuisance, eta.shape)
-            return np.asarray(rng.poisson(rng.gamma(r) / r * expect(cells)), dtype=np.float64)
-        case "ordinal":
-            return np.asarray((rng.random(eta.shape)[:, :, None] > _below(cells)).sum(axis=2), dtype=np.float64)
-        case _:
-            return expect(cells)
+    if cells.likelihood in ("bernoulli", "categorical"):
+        return expect(cells)
+    return likelihoods.draw_values(cells.likelihood, cells.eta, cells.own, rng)
 
 
 def log_density(cells: Cells, y: np.ndarray) -> np.ndarray:
@@ -91,28 +66,8 @@ def log_density(cells: Cells, y: np.ndarray) -> np.ndarray:
 
     Of a categorical variable the indicator that is 1 carries it all; the others give 0.
     """
-    eta = cells.eta
-    match cells.likelihood:
-        case "gaussian":
-            return np.asarray(norm.logpdf(y, eta, np.sqrt(cells.noise_variance)))
-        case "student_t":
-            return np.asarray(student.logpdf(y, DEGREES, eta, np.sqrt(cells.noise_variance)))
-        case "bernoulli":
-            return np.asarray(y * eta - np.logaddexp(0.0, eta))
-        case "categorical":
-            return np.asarray(y * eta)
-        case "poisson":
-            rate = expect(cells)
-            return np.asarray(xlogy(y, rate) - rate - gammaln(y + 1))
-        case "negative_binomial":
-            r, mean = cells.nuisance, expect(cells)
-            total = gammaln(y + r) - gammaln(r) - gammaln(y + 1)
-            return np.asarray(total + xlogy(y, mean / (mean + r)) - r * np.log1p(mean / r))
-        case _:
-            place, level = np.arange(len(y)), y.astype(np.intp)
-            return np.asarray(log_mass(cells.cuts[place, level] - eta, cells.cuts[place, level + 1] - eta))
-
-
-def _below(cells: Cells) -> np.ndarray:
-    """P(y <= l | eta) of each level (S, C, L)."""
-    return np.asarray(ndtr(cells.cuts[None, :, 1:] - cells.eta[:, :, None]))
+    if cells.likelihood == "categorical":
+        return np.asarray(y * cells.eta)
+    # Draw by draw: slope and curvature, which come along, are then no burden.
+    every = [likelihoods.log_density(cells.likelihood, y[None], eta[None], cells.own)[0] for eta in cells.eta]
+    return np.concatenate(every)

@@ -24,7 +24,7 @@ from scipy.stats import bernoulli, nbinom, norm, poisson, t
 
 import mofa_bayes as mb
 from mofa_bayes.engines.vi.families import FAMILIES
-from mofa_bayes.engines.vi.families.student_t import DEGREES
+from mofa_bayes.graph.likelihoods import DEGREES
 
 N, D, K, HIDDEN = 300, 60, 2, 0.1
 CUTS, N_LEVELS = np.array([-1.0, 0.0, 1.5]), 3

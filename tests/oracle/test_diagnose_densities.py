@@ -1,5 +1,6 @@
 """What diagnose computes against exact densities: scipy, quadrature over factors and precisions, and the PyMC graph."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,10 +11,12 @@ from scipy.stats import bernoulli, gamma, multivariate_normal, nbinom, norm, poi
 
 import mofa_bayes as mb
 from mofa_bayes.data.simulate import Design
+from mofa_bayes.posterior import outcomes
 from mofa_bayes.posterior.diagnose.draws import read_draws
-from mofa_bayes.posterior.diagnose.families import Own, draw_values, log_density
 from mofa_bayes.posterior.diagnose.pointwise import log_scales, subject_log_likelihood
 from mofa_bayes.posterior.diagnose.variational import _log_prior, log_ratios
+from mofa_bayes.posterior.likelihoods import Own, draw_values, log_density
+from mofa_bayes.posterior.outcomes import Cells
 
 UNIT = mb.Gamma(shape=1.0, rate=1.0)
 
@@ -174,6 +177,7 @@ def test_scaled_groups_are_read_on_their_scale():
 
 
 FAMILIES = {
+    "gaussian": (lambda y, eta, own: norm.logpdf(y, eta, own.precision**-0.5), lambda eta, own: eta),
     "student_t": (lambda y, eta, own: t.logpdf(y, 4, eta, own.precision**-0.5), lambda eta, own: eta),
     "bernoulli": (
         lambda y, eta, own: bernoulli.logpmf(y, 1 / (1 + np.exp(-eta))),
@@ -221,6 +225,26 @@ def test_likelihoods_are_those_of_scipy_with_their_derivatives(likelihood):
     many = draw_values(likelihood, np.broadcast_to(eta[:1], (20_000, 1)), _repeat(own), rng)
     expected = np.asarray(mean(eta[:1], own))[0, 0]
     assert abs(many.mean() - expected) < 5 * many.std() / np.sqrt(20_000)
+
+
+@pytest.mark.parametrize("likelihood", [*FAMILIES, "categorical"])
+def test_predictions_of_cells_are_those_of_their_likelihood(likelihood):
+    rng = np.random.default_rng(0)
+    eta, size = rng.normal(-0.7, 0.5, (3, 4)), np.full(4, 2.3)
+    levels = np.tile([-np.inf, -0.5, 0.8, np.inf, np.nan], (4, 1))
+    cells = Cells(likelihood, eta, np.full(4, 0.6), size, levels, np.full(4, 1.5))
+    y = np.array([0.0, 1.0, 1.0, 0.0])
+    if likelihood == "categorical":
+        np.testing.assert_allclose(outcomes.log_density(cells, y), y * eta)
+        np.testing.assert_allclose(outcomes.draw(cells, rng), np.exp(eta))
+        return
+    logpdf, mean = FAMILIES[likelihood]
+    own = Own(np.full(4, 1 / 0.6), size, np.log(np.full(4, 1.5)), levels * 2.3, np.zeros(4, dtype=int))
+    np.testing.assert_allclose(outcomes.log_density(cells, y), logpdf(y, eta, own), rtol=1e-8)
+    np.testing.assert_allclose(outcomes.expect(cells), mean(eta, own), rtol=1e-10)
+    many = replace(cells, eta=np.repeat(eta[:1], 20_000, axis=0))
+    drawn = outcomes.draw(many, rng)
+    assert (np.abs(drawn.mean(axis=0) - mean(eta[0], own)) <= 5 * drawn.std(axis=0) / np.sqrt(20_000) + 1e-12).all()
 
 
 def _repeat(own):

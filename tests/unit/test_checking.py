@@ -1,6 +1,8 @@
 """Laws of the calibration check: truths come from the model, an honest engine passes, a cocksure one does not."""
 
 import json
+import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,7 @@ from typer.testing import CliRunner
 import mofa_bayes as mb
 from mofa_bayes.checking import replicate
 from mofa_bayes.checking.calibration import assess_uniformity, summarise_replicates
+from mofa_bayes.checking.interrupts import heed_interrupts
 from mofa_bayes.checking.replicate import Replicate, _cover, _rank, compare
 from mofa_bayes.checking.sizes import make_proper
 from mofa_bayes.checking.truth import Simulator
@@ -18,6 +21,9 @@ from mofa_bayes.errors import FitError, SpecError
 
 SIZES = mb.Sizes(n_subjects=40, n_features={"a": 10, "b": 6}, missing=0.05, absent_view=0.1)
 SPEC = mb.FactorModel(n_factors=2, loadings=mb.ARD())
+
+
+RANKS = ["replicate", "quantity", "which", "rank", "n_draws"]
 
 
 def replace_draws(post, variables):
@@ -156,12 +162,47 @@ def test_groups_covariates_and_missing_entries_are_those_of_the_cohort(cohort):
     assert wide["variance explained", 0.95] >= 0.5
 
 
+def test_noise_that_no_group_shows_is_not_counted():
+    """Features that one group lacks: their noise there is not a quantity, and shares of variance do without it."""
+    rng = np.random.default_rng(0)
+    subjects = [f"p{n}" for n in range(60)]
+    groups = pd.Series(["x", "y"] * 30, index=subjects)
+    frame = pd.DataFrame(rng.standard_normal((60, 8)), index=subjects, columns=list("abcdefgh"))
+    frame.loc[groups == "y", ["a", "b", "c", "d"]] = np.nan
+    spec, _ = make_proper(mb.FactorModel(n_factors=1, loadings=mb.Normal()))
+    truth = Simulator(mb.MultiView.from_frames({"v": frame}, groups=groups), spec, 0.1).draw(rng)
+    post = mb.fit(truth.views, spec, n_draws=20, progress=False)
+    pairs = compare(truth, post, rng)
+    assert len(pairs["noise"][0]) == 12
+    for true, draws in pairs.values():
+        assert np.isfinite(true).all()
+        assert np.isfinite(draws).all()
+    draws = post.tree["posterior"].to_dataset()
+    noise = np.where(np.isnan(draws["noise_sd_v"]), np.nan, truth.by_view["v"].noise_sd)
+    exact = {"factors": truth.factors, "loadings_v": truth.by_view["v"].loadings, "noise_sd_v": noise}
+    replaced = {name: draws[name].copy(data=np.broadcast_to(own, draws[name].shape)) for name, own in exact.items()}
+    for name in ("noise", "variance explained"):
+        true, found = compare(truth, replace_draws(post, replaced), rng)[name]
+        np.testing.assert_allclose(found, np.broadcast_to(true, found.shape), rtol=1e-6)
+
+
 def test_priors_that_are_proper_stay():
     spec = mb.FactorModel(n_factors=2, loadings=mb.Normal(scale=0.5), noise=mb.Gamma(shape=2.0, rate=1.0))
     proper, notes = make_proper(spec)
     assert proper.loadings == spec.loadings
     assert proper.noise == spec.noise
     assert not any("noise" in note for note in notes)
+
+
+def test_changes_of_views_are_noted():
+    own = {"a": mb.ViewModel(loadings=mb.ARD(), scale="feature"), "b": mb.ViewModel(loadings=mb.Normal())}
+    proper, notes = make_proper(mb.FactorModel(n_factors=2, views=own))
+    noted = [note for note in notes if "view" in note]
+    assert len(noted) == 2
+    assert "loadings of view 'a'" in noted[0]
+    assert "rate=3.0" in noted[0]
+    assert noted[1] == "scale of view 'a': 'feature' -> None"
+    assert proper.views["b"] == own["b"]
 
 
 def test_coverage_and_ranks_by_hand():
@@ -185,11 +226,11 @@ def test_a_truth_that_is_one_draw_more_is_covered_at_the_level():
 def test_uniformity_is_held_to_holm():
     rng = np.random.default_rng(0)
     rows = [
-        (r, "noise", which, int(rank))
+        (r, "noise", which, int(rank), 99)
         for r in range(100)
         for which, rank in enumerate([rng.integers(100), rng.integers(100), rng.integers(50)])
     ]
-    table = assess_uniformity(pd.DataFrame(rows, columns=["replicate", "quantity", "which", "rank"]))
+    table = assess_uniformity(pd.DataFrame(rows, columns=RANKS))
     assert (table["p_holm"][:2] > 0.05).all()
     assert table["p_holm"][2] < 1e-6
     assert (table["p_holm"] >= table["p"]).all()
@@ -197,18 +238,82 @@ def test_uniformity_is_held_to_holm():
     np.testing.assert_allclose(table["p_holm"].min(), min(3 * p[0], 1))
 
 
+@pytest.mark.parametrize("n_draws", [2, 13, 40, 99])
+def test_uniform_ranks_are_uniform_among_any_number_of_draws(n_draws):
+    rng = np.random.default_rng(1)
+    rows = [(r, "noise", which, int(rng.integers(n_draws + 1)), n_draws) for r in range(400) for which in range(4)]
+    table = assess_uniformity(pd.DataFrame(rows, columns=RANKS))
+    assert (table["p_holm"] > 0.05).all()
+    low = pd.DataFrame([(r, "noise", which, rank // 2, n) for r, _, which, rank, n in rows], columns=RANKS)
+    assert (assess_uniformity(low)["p"] < 1e-6).all()
+
+
+def test_few_draws_are_ranked_among_all_of_them():
+    found = mb.check_calibration(SPEC, SIZES, n_replicates=2, options={"n_draws": 40}, progress=False)
+    assert (found.ranks["n_draws"] == 40).all()
+    assert found.ranks["rank"].between(0, 40).all()
+
+
 def test_failures_are_counted_and_named():
     refused = Replicate(failure="n_factors: got 9")
     found = summarise_replicates("vi", "", [refused, refused], ())
     assert found.n_failed == 2
     assert found.notes == ("a replicate failed: n_factors: got 9",)
-    few = mb.check_calibration(
-        mb.FactorModel(n_factors=3, loadings=mb.ARD()),
-        mb.Sizes(n_subjects=3, n_features={"a": 4}),
-        n_replicates=1,
-        progress=False,
-    )
-    assert few.n_failed == 1
+    assert not found.is_uniform()
+
+
+def test_some_failures_leave_a_result_and_nothing_but_failures_do_not(monkeypatch):
+    honest, calls = replicate.fit, []
+
+    def refuse(views, spec, **options):
+        calls.append(1)
+        if len(calls) != 2:
+            raise FitError("cohort", got="a bad one" if len(calls) > 1 else "a worse one", expected="good", do="Mend.")
+        return honest(views, spec, **options)
+
+    monkeypatch.setattr(replicate, "fit", refuse)
+    options = {"options": {"n_draws": 20}, "progress": False}
+    found = mb.check_calibration(SPEC, SIZES, n_replicates=2, **options)
+    assert (found.n_replicates, found.n_failed) == (1, 1)
+    with pytest.raises(FitError, match=r"none of 3 .* \(3 for this reason: cohort: got a bad one"):
+        mb.check_calibration(SPEC, SIZES, n_replicates=3, **options)
+
+
+def test_an_interrupt_ends_the_check_though_the_engine_makes_a_result_of_it(monkeypatch):
+    honest, converged = replicate.fit, []
+
+    def interrupted(views, spec, **options):
+        def interrupt(number, bound):
+            if number == 2:
+                signal.raise_signal(signal.SIGINT)
+
+        post = honest(views, spec, callback=interrupt, **options)
+        converged.append(post.provenance["converged"])
+        return post
+
+    monkeypatch.setattr(replicate, "fit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        mb.check_calibration(SPEC, SIZES, n_replicates=3, progress=False)
+    assert converged == [0]
+
+
+def test_interrupts_are_heard_whatever_handler_takes_them():
+    came, before = [], signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    try:
+        with heed_interrupts():
+            pass
+        with pytest.raises(KeyboardInterrupt), heed_interrupts():
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert came == [signal.SIGINT]
+
+    def enter():
+        with heed_interrupts():
+            return "no signal comes here"
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(enter).result()
 
 
 def test_result_is_a_line_a_table_and_files(calibration, tmp_path):
@@ -246,10 +351,24 @@ def test_sizes_that_make_no_sense_are_refused(change, match):
         (("vi", SIZES), "spec"),
         ((SPEC, SIZES, {"n_replicates": 0}), "n_replicates"),
         ((SPEC, SIZES, {"n_processes": True}), "n_processes"),
+        ((SPEC, SIZES, {"held_out": -1}), "held_out"),
+        ((SPEC, SIZES, {"held_out": 1.0}), "held_out"),
+        ((SPEC, SIZES, {"held_out": "some"}), "held_out"),
+        ((SPEC, SIZES, {"engine": "typo"}), "engine: got 'typo'"),
+        ((mb.FactorModel(n_factors=2, loadings=mb.SpikeSlab()), SIZES, {"engine": "nuts"}), "spike_slab"),
+        ((mb.FactorModel(n_factors=2, factors=mb.SpikeSlabFactors()), SIZES, {"engine": "gibbs"}), "prior on factors"),
+        ((mb.FactorModel(n_factors=40), SIZES), "n_factors"),
+        ((SPEC, SIZES, {"options": {"n_draws": 1}}), "n_draws"),
+        ((SPEC, SIZES, {"options": {"draws": 100}}), "options: got .*draws"),
+        ((SPEC, SIZES, {"options": 100}), "options"),
+        ((SPEC, SIZES, {"options": {"settings": mb.Sampling()}}), "settings of engine 'vi'"),
+        ((SPEC, SIZES, {"options": {"settings": mb.Ascent(checkpoint="x")}}), "checkpoint"),
+        ((SPEC, SIZES, {"engine": "gibbs", "options": {"settings": mb.Sampling(folder="x")}}), "folder"),
     ],
 )
-def test_arguments_are_checked_before_anything_is_drawn(arguments, match):
+def test_arguments_are_checked_before_anything_is_drawn(arguments, match, monkeypatch):
     *values, options = arguments if len(arguments) == 3 else (*arguments, {})
+    monkeypatch.setattr(Simulator, "draw", None)
     with pytest.raises(FitError, match=match):
         mb.check_calibration(*values, **options)
 
@@ -283,7 +402,16 @@ def test_command_writes_tables_and_figure(tmp_path):
     assert "coverage over 3 cohorts" in done.stdout
 
 
-@pytest.mark.parametrize("options", [(), ("--features", "a"), ("--features", "a=3", "--data", "x")])
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("--features", "a"),
+        ("--features", "a=3", "--data", "x"),
+        ("--features", "a=6", "--engine", "typo"),
+        ("--features", "a=6", "--engine", "nuts"),
+    ],
+)
 def test_command_says_what_it_needs(options):
     done = run_cli("check", *options)
     assert done.exit_code == 1

@@ -1,6 +1,9 @@
 """Laws of diagnose: a good fit is believed, each fault is found by its own check, and no patient is shown."""
 
+from types import SimpleNamespace
+
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -63,6 +66,38 @@ def test_coverage_to_expect_is_that_measured_by_prior_likelihood_and_size():
         assert row["passed"] == (COVERAGE[kind][0][0] >= 0.93)
 
 
+def test_coverage_is_interpolated_between_sizes_and_told_of_no_other_than_those_measured():
+    def expect(n_subjects, n_features, kind="gaussian", prior=None):
+        return expected_coverage(
+            SimpleNamespace(
+                subjects=range(n_subjects),
+                views=("a",),
+                features=lambda view: range(n_features),
+                spec=mb.FactorModel(n_factors=1, loadings=prior or mb.SpikeSlab()),
+                likelihoods=lambda view: SimpleNamespace(values=np.array(["gaussian", kind])),
+            )
+        )
+
+    assert expect(100, 90) == pytest.approx((0.918 + 0.903) / 2)
+    assert expect(1000, round(90 * 10**0.5)) == pytest.approx((0.902 + 0.964) / 2, abs=1e-3)
+    assert expect(50, 90, "bernoulli") == pytest.approx(0.907)
+    assert expect(2000, 1800) == pytest.approx(0.964)
+    for size in ((20, 90), (2001, 90), (200, 40), (200, 1801)):
+        assert expect(*size) is None
+    assert expect(200, 900, "bernoulli") is None
+    for kind in ("poisson", "student_t", "ordinal"):
+        assert expect(200, 90, kind) is None
+    for prior in (mb.Horseshoe(), mb.Laplace(), mb.ARD(positive=True), mb.SpikeSlab(positive=True)):
+        assert expect(200, 90, prior=prior) is None
+
+
+def test_coverage_that_has_not_been_measured_is_a_note(cohort):
+    post = mb.fit(cohort.views, mb.FactorModel(n_factors=1, loadings=mb.Laplace()), n_draws=4, progress=False)
+    found = mb.diagnose(post)
+    assert "measured coverage of loadings (95 %)" not in set(found.table["check"])
+    assert "has not been measured" in found.notes[0]
+
+
 def test_the_same_views_and_seed_give_the_same_diagnosis(post, cohort, diagnosis):
     again = mb.diagnose(post, cohort.views)
     np.testing.assert_array_equal(again.table["value"], diagnosis.table["value"])
@@ -101,6 +136,15 @@ def test_an_unconverged_or_unaligned_fit_is_not_believed(post):
         found = mb.diagnose(change(post, attributes))
         assert found.verdict == "do not believe"
         assert word in found.reasons[0]
+
+
+@pytest.mark.parametrize(("engine", "name"), [("gibbs", "ran to its end"), ("nuts", "sampler is content")])
+def test_chains_that_were_stopped_are_read_with_care(post, engine, name):
+    loose = Limits(ess_per_chain=1, rhat=2.0, congruence=0.1)
+    for converged in (1, 0):
+        found = mb.diagnose(change(as_chains(post), {"engine": engine, "converged": converged}), limits=loose)
+        assert bool(found.table.set_index("check").loc[name, "passed"]) == bool(converged)
+        assert found.verdict == ("believe" if converged else "with care")
 
 
 def test_starts_that_disagree_are_told(post):
@@ -150,7 +194,7 @@ def test_pareto_k_is_told_why_not_where_q_is_not_kept(cohort):
     spec = mb.FactorModel(n_factors=2, loadings=mb.Horseshoe())
     post = mb.fit(cohort.views, spec, n_draws=30, progress=False)
     found = mb.diagnose(post, cohort.views)
-    assert "horseshoe" in found.notes[0]
+    assert any("horseshoe" in note for note in found.notes)
     assert "Pareto k of q" not in set(found.table["check"])
     positive = mb.fit(
         cohort.views, mb.FactorModel(n_factors=2, loadings=mb.ARD(positive=True)), n_draws=30, progress=False
@@ -173,12 +217,51 @@ def test_spectral_is_held_against_data_as_it_saw_them(cohort):
     found = mb.diagnose(post, cohort.views)
     assert found.loo is not None
     assert "vi converged" not in set(found.table["check"])
+    blind = mb.diagnose(post)
+    assert blind.verdict == "with care"
+    assert "pass the views" in blind.reasons[0]
 
 
 def test_likelihood_of_fewer_draws_is_that_of_those_draws(post, cohort):
     every, some = (read_draws(post, cohort.views, n) for n in (200, 20))
     assert (every.n_draws, some.n_draws) == (200, 20)
     np.testing.assert_allclose(subject_log_likelihood(some)[3], subject_log_likelihood(every)[30])
+
+
+@pytest.mark.parametrize("has_own_dim", [True, False])
+def test_parameters_of_features_go_by_name_whatever_the_order_of_columns(has_own_dim):
+    rng = np.random.default_rng(0)
+    names = ["a", "b", "c", "d"]
+    frame = pd.DataFrame(rng.poisson(3, (30, 4)), index=[f"p{n}" for n in range(30)], columns=names).astype(float)
+    frame["b"] = rng.standard_normal(30)
+    kinds = dict.fromkeys("acd", "negative_binomial") | {"b": "gaussian"}
+    views, turned = (
+        mb.MultiView.from_frames({"x": frame[order]}, likelihoods={"x": kinds}) for order in (names, names[::-1])
+    )
+    post = mb.fit(views, mb.FactorModel(n_factors=1), n_draws=4, progress=False)
+    draws = post.tree["posterior"].to_dataset()
+    if has_own_dim:
+        dim, columns = "negative_binomial_feature_x", ["a", "c", "d"]
+        draws = draws.assign_coords({dim: columns})
+    else:
+        dim, columns = "feature_x", [str(name) for name in draws["feature_x"].values]
+    size = {"a": 1.0, "b": 9.0, "c": 2.0, "d": 3.0}
+    own = np.broadcast_to([size[name] for name in columns], (1, 4, len(columns)))
+    known = change(post, posterior=draws.assign(dispersion_x=(("chain", "draw", dim), own)))
+    for order in (views, turned):
+        model = read_draws(known, order, 4)
+        found = dict(zip(order.features("x"), model.views[0].nuisance[2], strict=True))
+        assert [found[name] for name in "acd"] == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize("n_draws", [2, 20, 24, 25])
+def test_few_draws_are_held_against_data_without_pareto_k(post, cohort, n_draws):
+    few = change(post, posterior=post.tree["posterior"].to_dataset().isel(draw=slice(n_draws)))
+    found = mb.diagnose(few, cohort.views)
+    assert found.predictive is not None
+    assert (found.loo is None) == (n_draws < 25)
+    assert any("too few" in note for note in found.notes) == (n_draws < 25)
+    assert ("Pareto k of q" in set(found.table["check"])) == (n_draws >= 25)
 
 
 def test_leave_one_out_is_the_sum_over_subjects_and_flags_an_outlier():

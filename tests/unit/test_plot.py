@@ -1,5 +1,7 @@
 """Plots draw what explain and risk computed, on the axes they are given, and never call show."""
 
+from dataclasses import replace
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -82,6 +84,9 @@ def test_pareto_figure_shows_every_subject_without_a_name(post, cohort, ax):
     assert not any(label.get_text() in post.subjects for label in ax.get_xticklabels())
     with pytest.raises(DataError, match="without"):
         plot_pareto_k(mb.diagnose(post))
+    sparse = replace(diagnosis, loo=None, notes=("factors may be zero",))
+    with pytest.raises(DataError, match=r"without leave-one-out \(factors may be zero\)"):
+        plot_pareto_k(sparse)
 
 
 def test_chain_ranks_are_flat_for_chains_that_agree(post, ax):
@@ -93,10 +98,12 @@ def test_chain_ranks_are_flat_for_chains_that_agree(post, ax):
 
 def test_rank_figure_has_a_line_for_each_ranked_entry(ax):
     ranks = pd.DataFrame(
-        [(r, "noise", which, r * 10 + which) for r in range(10) for which in (0, 1)],
-        columns=["replicate", "quantity", "which", "rank"],
+        [(r, "noise", which, rank, n) for r in range(10) for which, rank, n in ((0, r * 10, 99), (1, r, 9))],
+        columns=["replicate", "quantity", "which", "rank", "n_draws"],
     )
     calibration = Calibration("vi", "", pd.DataFrame(), ranks, pd.DataFrame(), 10, 0, 0, 1.0, ())
     assert plot_ranks(calibration, ax=ax) is ax
     assert len(ax.lines) == 2
     assert max(abs(ax.lines[0].get_ydata())) < 0.11
+    np.testing.assert_allclose(ax.lines[1].get_xdata(), np.arange(1, 11) / 10)
+    np.testing.assert_allclose(ax.lines[1].get_ydata(), 0, atol=1e-12)

@@ -10,8 +10,8 @@ import numpy as np
 from mofa_bayes.engines.gibbs.polya_gamma import fill_polya_gamma, fill_softplus_counts
 from mofa_bayes.engines.vi.families import Local
 from mofa_bayes.engines.vi.families.base import Values
-from mofa_bayes.engines.vi.families.student_t import DEGREES
 from mofa_bayes.engines.vi.packed import Array
+from mofa_bayes.graph.likelihoods import DEGREES
 
 _NOTHING = np.empty(0)
 

@@ -12,9 +12,8 @@ from mofa_bayes.engines.vi.kernels import second_moments
 from mofa_bayes.engines.vi.layout import Block, Part
 from mofa_bayes.engines.vi.packed import Array, n_packed, pack, unpack
 from mofa_bayes.engines.vi.rows import PartGlobals, RowPrior, Rows, Sums, add, collect_sums, infer_rows
+from mofa_bayes.graph.likelihoods import NUISANCE_RATE
 
-# Exponential of mean 10, as the graph has it: it says little about the dispersion of counts.
-DISPERSION_RATE = 0.1
 _CERTAIN = np.empty((1, 0))
 _NOTHING = Rows(np.empty((0, 0)), np.empty((0, 0)))
 
@@ -32,7 +31,7 @@ def draw_nuisance(problem: Problem, point: Point, rng: np.random.Generator) -> t
         eta = np.concatenate([_terms(block, point) @ own.terms.T for block in blocks])
         y, observed = (np.concatenate([getattr(v, name) for v in values]) for name in ("y", "observed"))
         exposure = np.concatenate([v.log_exposure for v in values])
-        draw_dispersion(y.astype(np.float64), eta, exposure, observed, r, DISPERSION_RATE, rng)
+        draw_dispersion(y.astype(np.float64), eta, exposure, observed, r, NUISANCE_RATE, rng)
         parts[number] = PartPoint(own.terms, own.tau, r)
     return tuple(parts)
 

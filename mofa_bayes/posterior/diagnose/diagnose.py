@@ -10,13 +10,13 @@ from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.errors import DataError
 from mofa_bayes.posterior.convergence import tabulate_convergence
 from mofa_bayes.posterior.diagnose.draws import ModelDraws, read_draws
-from mofa_bayes.posterior.diagnose.families import SUPPORTED
 from mofa_bayes.posterior.diagnose.loo import LeaveOneOut, leave_one_out
 from mofa_bayes.posterior.diagnose.measured import expected_coverage
 from mofa_bayes.posterior.diagnose.pointwise import log_scales, subject_log_likelihood
 from mofa_bayes.posterior.diagnose.predictive import Predictive, check_predictive
 from mofa_bayes.posterior.diagnose.variational import log_ratios, pareto_k, why_not
 from mofa_bayes.posterior.diagnose.verdict import Check, Diagnosis, Weight
+from mofa_bayes.posterior.likelihoods import SUPPORTED
 from mofa_bayes.posterior.matching import covariance_of
 from mofa_bayes.posterior.posterior import Posterior
 from mofa_bayes.posterior.trace import read_trace
@@ -59,6 +59,8 @@ class Limits:
 
 
 _LIMITS = Limits()
+_LEAST_DRAWS = 25
+"""A Pareto tail is fitted to a fifth of the draws, and needs five."""
 
 
 def diagnose(
@@ -87,11 +89,11 @@ def diagnose(
     Returns
     -------
     Diagnosis
-        By engine: of sampling engines R-hat, effective sample sizes, divergences and alignment; of vi convergence, the
-        coverage that its intervals of loadings were measured to have in such fits, the agreement of its starts and,
-        with views, Pareto k of q against the exact joint. With views, for every engine:
-        posterior predictive checks per view, and pointwise leave-one-out over subjects with the factors integrated out
-        (exactly where all features are gaussian, by Laplace's method otherwise).
+        By engine: of sampling engines whether they ran to their end, R-hat, effective sample sizes, divergences and
+        alignment; of vi convergence, the coverage that its intervals of loadings were measured to have in such fits, if
+        it was, the agreement of its starts and, with views, Pareto k of q against the exact joint. With views, for
+        every engine: posterior predictive checks per view, and pointwise leave-one-out over subjects with the factors
+        integrated out (exactly where all features are gaussian, by Laplace's method otherwise).
 
     Raises
     ------
@@ -107,16 +109,23 @@ def diagnose(
             "draws are aligned", float(post.is_aligned), 1, post.is_aligned, "align them: mb.align(post.tree)", "grave"
         )
     ]
-    convergence, notes = None, []
+    convergence: pd.DataFrame | None = None
+    notes: list[str] = []
     if engine == "vi":
-        checks += _check_ascent(post, limits)
+        found, note = _check_ascent(post, limits)
+        checks += found
+        notes += note
     elif engine != "spectral":
         convergence = _tabulate(post)
+        checks.append(_check_end(post))
         checks += _check_chains(post, convergence, limits)
     predictive: Predictive | None = None
     loo: LeaveOneOut | None = None
     if views is None:
         notes.append("no views were given: nothing was held against data")
+        if engine == "spectral":
+            advice = "pass the views of the fit, without which nothing of it was checked: mb.diagnose(post, views)"
+            checks.append(Check("held against data", 0, 1, False, advice))
     else:
         model = read_draws(post, views, n_draws)
         notes += _name_left_out(model)
@@ -124,6 +133,8 @@ def diagnose(
         checks += _check_predictive(predictive, limits)
         if model.is_sparse:
             notes.append("factors may be zero: no closed form integrates them out, so there is no LOO and no Pareto k")
+        elif model.n_draws < _LEAST_DRAWS:
+            notes.append(f"{model.n_draws} draws are too few for LOO and Pareto k, which take {_LEAST_DRAWS} at least")
         else:
             likelihood = subject_log_likelihood(model)
             if engine == "vi":
@@ -135,19 +146,34 @@ def diagnose(
     return Diagnosis(engine, tuple(checks), convergence, predictive, loo, tuple(notes))
 
 
-def _check_ascent(post: Posterior, limits: Limits) -> list[Check]:
+def _check_ascent(post: Posterior, limits: Limits) -> tuple[list[Check], list[str]]:
     done = bool(post.provenance["converged"])
     checks = [Check("vi converged", float(done), 1, done, "raise max_iterations: settings=mb.Ascent(...)", "grave")]
-    covered = expected_coverage(post)
-    narrow = "intervals of loadings are too narrow under mean-field vi in fits like this one: hold them against gibbs"
-    fine = covered >= limits.coverage
-    checks.append(Check("measured coverage of loadings (95 %)", covered, limits.coverage, fine, narrow))
+    covered, notes = expected_coverage(post), []
+    if covered is None:
+        notes.append(
+            "what intervals of loadings cover under vi has not been measured for fits of such priors, likelihoods and "
+            "sizes: hold them against gibbs, or run mb.check_calibration"
+        )
+    else:
+        narrow = "intervals of loadings are too narrow under mean-field vi in fits like this one: hold them to gibbs"
+        fine = covered >= limits.coverage
+        checks.append(Check("measured coverage of loadings (95 %)", covered, limits.coverage, fine, narrow))
     starts = post.starts
     if len(starts) > 1:
         worst = float(starts.iloc[1:][list(post.factor_names)].median().min())
         advice = "some starts find other factors: trust those that all of post.starts find"
         checks.append(Check("agreement of starts", worst, limits.start_match, worst >= limits.start_match, advice))
-    return checks
+    return checks, notes
+
+
+def _check_end(post: Posterior) -> Check:
+    """Say whether a sampler came to its end and was content, which nuts is not of many divergences or cut trees."""
+    done = bool(post.provenance.get("converged", True))
+    if post.provenance["engine"] == "nuts":
+        advice = "draws diverged or trees were cut short: raise target_accept, or use engine gibbs"
+        return Check("sampler is content", float(done), 1, done, advice)
+    return Check("ran to its end", float(done), 1, done, "chains were stopped early: draw on, or raise max_seconds")
 
 
 def _tabulate(post: Posterior) -> pd.DataFrame:

@@ -189,9 +189,9 @@ def _read_view(
         kind = "ordinal" if what == "cut_scale" else "negative_binomial"
         own_draws = draws[f"{what}_{view}"]
         dim_of = next(str(name) for name in own_draws.dims if name not in ("chain", "draw"))
-        values = _points(own_draws, dim_of)
+        has_own = kinds == kind
         nuisance = np.array(np.broadcast_to(nuisance, (n_points, len(features))))
-        nuisance[:, kinds == kind] = values if values.shape[1] < len(features) else values[:, kinds == kind]
+        nuisance[:, has_own] = _points(own_draws.sel({dim_of: np.asarray(features)[has_own]}), dim_of)
     levels = moments[f"levels_{view}"].values if f"levels_{view}" in moments else np.empty((len(features), 0))
     chosen = preprocessing.subset(view, features)
     scale = np.tile(chosen.scale(view), (len(groups), 1))

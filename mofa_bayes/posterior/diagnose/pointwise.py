@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mofa_bayes.engines.vi.packed import n_packed, pack, unpack
 from mofa_bayes.posterior.diagnose.draws import Array, ModelDraws, ViewDraws
-from mofa_bayes.posterior.diagnose.families import SUPPORTED, Own, log_density
+from mofa_bayes.posterior.likelihoods import SUPPORTED, Own, log_density
 
 _CHUNK = 2048
 _MAX_STEPS = 50

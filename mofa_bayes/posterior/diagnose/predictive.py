@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from mofa_bayes.posterior.diagnose.draws import Array, ModelDraws, ViewDraws
-from mofa_bayes.posterior.diagnose.families import SUPPORTED, Own, draw_values
+from mofa_bayes.posterior.likelihoods import SUPPORTED, Own, draw_values
 
 _COUNTS = ("poisson", "negative_binomial")
 _REAL = ("gaussian", "student_t")

@@ -4,10 +4,7 @@ import numpy as np
 from scipy.special import digamma, gammaln
 
 from mofa_bayes.engines.vi.families.base import Array, Local, Plain, Values
-
-# 4 is heavy-tailed with a finite variance; learning it from a column of a few hundred entries is unstable (Gelman et
-# al. 2013, Bayesian Data Analysis, section 17.2).
-DEGREES = 4.0
+from mofa_bayes.graph.likelihoods import DEGREES
 
 
 class StudentT(Plain):

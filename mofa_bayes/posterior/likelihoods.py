@@ -1,13 +1,14 @@
-"""p(y | eta) of likelihoods that are not gaussian: log density, its slope and curvature in eta, and draws from it."""
+"""p(y | eta) of each likelihood: log density, its slope and curvature in eta, expectation, and draws from it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, gammaln, log_ndtr
+from scipy.special import expit, gammaln, ndtr
 
-from mofa_bayes.engines.vi.families.student_t import DEGREES
+from mofa_bayes.engines.vi.families.ordinal import log_mass
+from mofa_bayes.graph.likelihoods import DEGREES
 
 Array = NDArray[np.float64]
 
@@ -41,6 +42,21 @@ def log_density(likelihood: str, y: Array, eta: Array, own: Own) -> tuple[Array,
     return _DENSITIES[likelihood](y, eta, own)
 
 
+def expect_values(likelihood: str, eta: Array, own: Own) -> Array:
+    """E[y | eta], of eta's shape; not of categorical columns, whose levels are predicted together."""
+    match likelihood:
+        case "bernoulli":
+            return np.asarray(expit(eta))
+        case "poisson":
+            return np.asarray(np.exp(own.log_exposure) * np.logaddexp(0.0, eta))
+        case "negative_binomial":
+            return np.asarray(np.exp(np.minimum(eta + own.log_exposure, _LARGEST)))
+        case "ordinal":
+            # The sum over levels of P(y > l).
+            return np.asarray(ndtr(eta[:, :, None] - _upper_limits(own)).sum(axis=2))
+    return eta
+
+
 def draw_values(likelihood: str, eta: Array, own: Own, rng: np.random.Generator) -> Array:
     """Draw y given eta, of eta's shape."""
     match likelihood:
@@ -49,19 +65,28 @@ def draw_values(likelihood: str, eta: Array, own: Own, rng: np.random.Generator)
         case "student_t":
             return np.asarray(eta + rng.standard_t(DEGREES, eta.shape) / np.sqrt(own.precision))
         case "bernoulli":
-            return np.asarray(rng.random(eta.shape) < expit(eta), dtype=np.float64)
+            return np.asarray(rng.random(eta.shape) < expect_values(likelihood, eta, own), dtype=np.float64)
         case "poisson":
-            return np.asarray(rng.poisson(np.exp(own.log_exposure) * np.logaddexp(0.0, eta)), dtype=np.float64)
+            return np.asarray(rng.poisson(expect_values(likelihood, eta, own)), dtype=np.float64)
         case "negative_binomial":
-            mean = np.exp(np.minimum(eta + own.log_exposure, _LARGEST))
             r = np.broadcast_to(own.nuisance, eta.shape)
-            return np.asarray(rng.poisson(rng.gamma(r) / r * mean), dtype=np.float64)
+            return np.asarray(rng.poisson(rng.gamma(r) / r * expect_values(likelihood, eta, own)), dtype=np.float64)
         case "categorical":
             ranked = eta + rng.gumbel(size=eta.shape)
             return np.asarray(ranked == _by_variable(ranked, own.code, np.maximum.reduceat), dtype=np.float64)
     latent = eta + rng.standard_normal(eta.shape)
-    inner = np.where(np.isnan(own.limits), np.inf, own.limits)[:, 1:]
-    return np.asarray((latent[:, :, None] > inner).sum(axis=2), dtype=np.float64)
+    return np.asarray((latent[:, :, None] > _upper_limits(own)).sum(axis=2), dtype=np.float64)
+
+
+def _upper_limits(own: Own) -> Array:
+    """Upper limits of the levels of ordinal columns, (D, L); those that a column does not have are never passed."""
+    return np.where(np.isnan(own.limits), np.inf, own.limits)[:, 1:]
+
+
+def _gaussian(y: Array, eta: Array, own: Own) -> tuple[Array, Array, Array]:
+    residual, tau = y - eta, own.precision
+    value = np.log(tau) / 2 - _LOG_SQRT_2PI - tau * residual**2 / 2
+    return value, tau * residual, np.broadcast_to(tau, eta.shape)
 
 
 def _student_t(y: Array, eta: Array, own: Own) -> tuple[Array, Array, Array]:
@@ -99,10 +124,7 @@ def _ordinal(y: Array, eta: Array, own: Own) -> tuple[Array, Array, Array]:
     column = np.arange(y.shape[1])
     level = np.where(np.isnan(y), 0, y).astype(np.intp)
     low, high = own.limits[column, level] - eta, own.limits[column, level + 1] - eta
-    flip = low > 0
-    a, b = np.where(flip, -high, low), np.where(flip, -low, high)
-    upper, lower = log_ndtr(b), log_ndtr(a)
-    value = upper + np.log(-np.expm1(np.minimum(lower - upper, -1e-15)))
+    value = log_mass(low, high)
     at_low, at_high = (np.exp(-(limit**2) / 2 - _LOG_SQRT_2PI - value) for limit in (low, high))
     slope = at_low - at_high
     # The density at an infinite limit is 0, and so is its product with the limit.
@@ -127,6 +149,7 @@ def _categorical(y: Array, eta: Array, own: Own) -> tuple[Array, Array, Array]:
 
 
 _DENSITIES: dict[str, Density] = {
+    "gaussian": _gaussian,
     "student_t": _student_t,
     "bernoulli": _bernoulli,
     "poisson": _poisson,
@@ -134,4 +157,4 @@ _DENSITIES: dict[str, Density] = {
     "ordinal": _ordinal,
     "categorical": _categorical,
 }
-SUPPORTED = ("gaussian", *_DENSITIES)
+SUPPORTED = tuple(_DENSITIES)
