@@ -12,6 +12,7 @@ from mofa_bayes.data.tables import find_uninformative
 from mofa_bayes.engines.vi.settings import Ascent
 from mofa_bayes.errors import FitError
 from mofa_bayes.fitting import fit
+from mofa_bayes.interrupts import heed_interrupts
 from mofa_bayes.posterior.density import predictive_log_density
 from mofa_bayes.seeds import make_rng
 from mofa_bayes.spec import FactorModel
@@ -87,6 +88,13 @@ def choose_n_factors(
     """
     spec = FactorModel() if spec is None else spec
     sizes = _require_arguments(views, candidates, fraction, n_repeats)
+    if settings is not None and settings.checkpoint is not None:
+        raise FitError(
+            "settings",
+            got="a checkpoint",
+            expected="settings without one",
+            do="Leave it out: a checkpoint belongs to one fit, and this makes many.",
+        )
     rng = make_rng(seed)
     scores: dict[int, list[pd.DataFrame]] = {size: [] for size in sizes}
     kept: dict[int, list[int]] = {size: [] for size in sizes}
@@ -96,14 +104,15 @@ def choose_n_factors(
         seen = _hide(views, cells)
         for size, fit_rng in zip(sizes, fit_rngs, strict=True):
             fit_seed, draw_rng = fit_rng.spawn(2)
-            post = fit(
-                seen,
-                replace(spec, n_factors=size),
-                seed=fit_seed,
-                n_draws=n_draws,
-                settings=settings,
-                progress=progress,
-            )
+            with heed_interrupts():
+                post = fit(
+                    seen,
+                    replace(spec, n_factors=size),
+                    seed=fit_seed,
+                    n_draws=n_draws,
+                    settings=settings,
+                    progress=progress,
+                )
             moments = post.factor_moments().sel(views.subjects)
             density = predictive_log_density(post.tree, views, moments, cells, draw_rng)
             scores[size].append(_sum_by_subject(views, cells, density))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from mofa_bayes.checking.interrupts import heed_interrupts
+from mofa_bayes.interrupts import heed_interrupts
 from mofa_bayes.checking.truth import REAL, Truth
 from mofa_bayes.errors import MofaBayesError
 from mofa_bayes.explain import variance_explained

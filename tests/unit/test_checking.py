@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import mofa_bayes as mb
 from mofa_bayes.checking import replicate
 from mofa_bayes.checking.calibration import assess_uniformity, summarise_replicates
-from mofa_bayes.checking.interrupts import heed_interrupts
+from mofa_bayes.interrupts import heed_interrupts
 from mofa_bayes.checking.replicate import Replicate, _cover, _rank, compare
 from mofa_bayes.checking.sizes import make_proper
 from mofa_bayes.checking.truth import Simulator

@@ -1,5 +1,8 @@
 """Choosing the number of factors by entries that were hidden from the fit."""
 
+import contextlib
+import signal
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -104,6 +107,7 @@ def test_density_of_pure_noise_is_that_of_the_normal_in_any_unit():
         ({"fraction": 0.0}, "fraction"),
         ({"fraction": 1}, "fraction"),
         ({"n_repeats": 0}, "n_repeats"),
+        ({"settings": mb.Ascent(checkpoint="state.npz")}, "checkpoint"),
     ],
 )
 def test_arguments_that_cannot_be_used_are_refused(three, wrong, word):
@@ -117,3 +121,15 @@ def test_repeats_do_not_make_a_subject_more_than_one():
     best = sums.assign(a=sums["a"] + [1.0, 2.0, 3.0])
     once, often = (_conclude([1, 2], {1: [sums] * n, 2: [best] * n}, {1: [1], 2: [2]}, ("a",)).table for n in (1, 4))
     pd.testing.assert_frame_equal(once, often)
+
+
+def swallow_interrupt(*_, **__):
+    """Stand in for an engine that keeps what it has on Ctrl-C."""
+    with contextlib.suppress(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_an_interrupt_ends_the_choice(three, monkeypatch):
+    monkeypatch.setattr("mofa_bayes.choosing.fit", swallow_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        mb.choose_n_factors(three, candidates=(1, 2), n_repeats=1)

@@ -1,4 +1,4 @@
-"""Interrupts that an engine turned into a result: a check must end on them, and not count half a fit."""
+"""Interrupts that an engine turned into a result: what loops over fits must end on them, and not count half a fit."""
 
 import select
 import signal
