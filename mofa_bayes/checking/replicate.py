@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from mofa_bayes.interrupts import heed_interrupts
 from mofa_bayes.checking.truth import REAL, Truth
 from mofa_bayes.errors import MofaBayesError
 from mofa_bayes.explain import variance_explained
 from mofa_bayes.fitting import fit
 from mofa_bayes.graph.likelihoods import DEGREES
+from mofa_bayes.interrupts import heed_interrupts
 from mofa_bayes.posterior import Posterior
 from mofa_bayes.posterior.align import align
 from mofa_bayes.posterior.diagnose.draws import ModelDraws, ViewDraws, read_draws

@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 import mofa_bayes as mb
 from mofa_bayes.checking import replicate
 from mofa_bayes.checking.calibration import assess_uniformity, summarise_replicates
-from mofa_bayes.interrupts import heed_interrupts
 from mofa_bayes.checking.replicate import Replicate, _cover, _rank, compare
 from mofa_bayes.checking.sizes import make_proper
 from mofa_bayes.checking.truth import Simulator
 from mofa_bayes.errors import FitError, SpecError
+from mofa_bayes.interrupts import heed_interrupts
 
 SIZES = mb.Sizes(n_subjects=40, n_features={"a": 10, "b": 6}, missing=0.05, absent_view=0.1)
 SPEC = mb.FactorModel(n_factors=2, loadings=mb.ARD())
