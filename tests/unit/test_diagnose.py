@@ -78,10 +78,11 @@ def test_coverage_is_interpolated_between_sizes_and_told_of_no_other_than_those_
             )
         )
 
-    assert expect(100, 90) == pytest.approx((0.918 + 0.903) / 2)
-    assert expect(1000, round(90 * 10**0.5)) == pytest.approx((0.902 + 0.964) / 2, abs=1e-3)
-    assert expect(50, 90, "bernoulli") == pytest.approx(0.907)
-    assert expect(2000, 1800) == pytest.approx(0.964)
+    few, some, many = COVERAGE["sparse, gaussian"]
+    assert expect(100, 90) == pytest.approx((few[0] + some[0]) / 2)
+    assert expect(1000, round(90 * 10**0.5)) == pytest.approx(sum(many) / 2, abs=1e-3)
+    assert expect(50, 90, "bernoulli") == pytest.approx(COVERAGE["sparse, bernoulli"][0][0])
+    assert expect(2000, 1800) == pytest.approx(many[1])
     for size in ((20, 90), (2001, 90), (200, 40), (200, 1801)):
         assert expect(*size) is None
     assert expect(200, 900, "bernoulli") is None
