@@ -112,6 +112,25 @@ class Posterior:
         table.insert(1, "n_factors", own["start_n_factors"].values)
         return table.sort_values("bound", ascending=False)
 
+    @property
+    def inflation(self) -> pd.DataFrame:
+        """How much wider `mb.cross_fit` makes intervals of new patients' factors: views seen x factors, ratios of sd.
+
+        Raises
+        ------
+        FitError
+            The posterior has not been cross-fitted.
+        """
+        if "cross_fits" not in self.tree.children:
+            raise FitError(
+                "inflation of a posterior",
+                got="one that has not been cross-fitted",
+                expected="one that mb.cross_fit returned",
+                do="Write post = mb.cross_fit(post, views).",
+            )
+        table = self._group("cross_fits")["inflation"].to_pandas()
+        return pd.DataFrame(table)
+
     def factors(self) -> xr.DataArray:
         """Draws of the factors, dims (chain, draw, subject, factor)."""
         return self._group("posterior")["factors"]
@@ -176,8 +195,9 @@ class Posterior:
         Returns
         -------
         FactorMoments
-            Gaussian factors per subject. Uncertainty of the loadings enters through their second moments only, so the
-            covariance is too small where features far outnumber the subjects of the fit.
+            Gaussian factors per subject. Under vi and spectral their covariance takes loadings as the fit found them,
+            and is too small where features outnumber the subjects of the fit, unless `mb.cross_fit` has looked at
+            the posterior. Draws of gibbs and nuts hold that error already.
 
         Raises
         ------
@@ -212,6 +232,7 @@ class Posterior:
         views = as_views(self.tree, views)
         is_same = views.fingerprint == self.tree.attrs["data_fingerprint"]
         moments = self.factor_moments().sel(views.subjects) if is_same else self.project(views)
+        moments = moments.given_loadings or moments  # what turns factors turns loadings back, and no entry changes
         return impute_views(self.tree, views, moments, level=level, rng=make_rng(seed))
 
     def save(self, path: str | Path) -> None:
