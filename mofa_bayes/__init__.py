@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     from mofa_bayes.checking import Sizes, check_calibration
     from mofa_bayes.choosing import Choice, choose_n_factors
     from mofa_bayes.cross_fitting import cross_fit
+    from mofa_bayes.data import events
+    from mofa_bayes.data.annotated import read_mudata
     from mofa_bayes.data.cohorts import load_transbig
+    from mofa_bayes.data.imaging import read_image_features, read_volumes, to_volume
+    from mofa_bayes.data.long import read_long
     from mofa_bayes.data.multiview import MultiView
     from mofa_bayes.data.readers import read_clinical, read_views
     from mofa_bayes.data.simulate import Design, simulate_cohort
@@ -54,6 +58,7 @@ if TYPE_CHECKING:
     )
     from mofa_bayes.zoo import list_models, load_model
 
+_MODULES = {"events": "data.events"}
 _HOMES = {
     "Design": "data.simulate",
     "StandardFactors": "spec",
@@ -91,6 +96,11 @@ _HOMES = {
     "load": "posterior",
     "load_model": "zoo",
     "load_transbig": "data.cohorts",
+    "read_image_features": "data.imaging",
+    "read_long": "data.long",
+    "read_mudata": "data.annotated",
+    "read_volumes": "data.imaging",
+    "to_volume": "data.imaging",
     "read_clinical": "data.readers",
     "read_views": "data.readers",
     "sharing": "explain",
@@ -129,6 +139,7 @@ __all__ = [
     "cross_fit",
     "diagnose",
     "evaluate",
+    "events",
     "fit",
     "graph",
     "list_models",
@@ -136,15 +147,22 @@ __all__ = [
     "load_model",
     "load_transbig",
     "read_clinical",
+    "read_image_features",
+    "read_long",
+    "read_mudata",
     "read_views",
+    "read_volumes",
     "sharing",
     "simulate_cohort",
+    "to_volume",
     "variance_explained",
 ]
 
 
 def __getattr__(name: str) -> object:
     """Import a public name when it is first used, so that importing the package costs nothing."""
+    if name in _MODULES:
+        return import_module(f"{__name__}.{_MODULES[name]}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
