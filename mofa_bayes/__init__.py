@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from mofa_bayes.posterior import Posterior, load
     from mofa_bayes.posterior.align import align
     from mofa_bayes.posterior.diagnose import diagnose
-    from mofa_bayes.risk import Binary, Evaluation, RiskModel, Risks, Survival, evaluate
+    from mofa_bayes.risk import Binary, Compiled, Evaluation, RiskModel, Risks, Survival, evaluate
     from mofa_bayes.spec import (
         ARD,
         ARDFactors,
@@ -77,6 +77,7 @@ _HOMES = {
     "Ascent": "engines.vi.settings",
     "Binary": "risk",
     "Choice": "choosing",
+    "Compiled": "risk",
     "Design": "data.simulate",
     "Evaluation": "risk",
     "FactorModel": "spec",
@@ -134,6 +135,7 @@ __all__ = [
     "Ascent",
     "Binary",
     "Choice",
+    "Compiled",
     "Design",
     "Evaluation",
     "FactorModel",
