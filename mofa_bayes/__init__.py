@@ -54,7 +54,18 @@ if TYPE_CHECKING:
     from mofa_bayes.posterior import Posterior, load
     from mofa_bayes.posterior.align import align
     from mofa_bayes.posterior.diagnose import diagnose
-    from mofa_bayes.risk import Binary, Compiled, Evaluation, RiskModel, Risks, Survival, evaluate
+    from mofa_bayes.risk import (
+        Binary,
+        Compiled,
+        Continuous,
+        Count,
+        Evaluation,
+        Ordinal,
+        RiskModel,
+        Risks,
+        Survival,
+        evaluate,
+    )
     from mofa_bayes.spec import (
         ARD,
         ARDFactors,
@@ -78,6 +89,8 @@ _HOMES = {
     "Binary": "risk",
     "Choice": "choosing",
     "Compiled": "risk",
+    "Continuous": "risk",
+    "Count": "risk",
     "Design": "data.simulate",
     "Evaluation": "risk",
     "FactorModel": "spec",
@@ -86,6 +99,7 @@ _HOMES = {
     "Laplace": "spec",
     "MultiView": "data.multiview",
     "Normal": "spec",
+    "Ordinal": "risk",
     "Posterior": "posterior",
     "RiskModel": "risk",
     "Risks": "risk",
@@ -136,6 +150,8 @@ __all__ = [
     "Binary",
     "Choice",
     "Compiled",
+    "Continuous",
+    "Count",
     "Design",
     "Evaluation",
     "FactorModel",
@@ -144,6 +160,7 @@ __all__ = [
     "Laplace",
     "MultiView",
     "Normal",
+    "Ordinal",
     "Posterior",
     "RiskModel",
     "Risks",
