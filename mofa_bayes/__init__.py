@@ -66,6 +66,7 @@ if TYPE_CHECKING:
         Risks,
         Survival,
         evaluate,
+        load_risk,
     )
     from mofa_bayes.spec import (
         ARD,
@@ -84,8 +85,6 @@ if TYPE_CHECKING:
 
 _MODULES = {"events": "data.events", "steps": "data.steps"}
 _HOMES = {
-    "Preparation": "data.steps",
-    "prepare": "data.steps",
     "ARD": "spec",
     "ARDFactors": "spec",
     "Ascent": "engines.vi.settings",
@@ -104,6 +103,7 @@ _HOMES = {
     "Normal": "spec",
     "Ordinal": "risk",
     "Posterior": "posterior",
+    "Preparation": "data.steps",
     "RiskModel": "risk",
     "Risks": "risk",
     "Sampling": "engines.sampling",
@@ -131,8 +131,10 @@ _HOMES = {
     "list_models": "zoo",
     "load": "posterior",
     "load_model": "zoo",
+    "load_risk": "risk",
     "load_transbig": "data.cohorts",
     "partial_information": "explain",
+    "prepare": "data.steps",
     "read_clinical": "data.readers",
     "read_gmt": "explain",
     "read_image_features": "data.imaging",
@@ -194,6 +196,7 @@ __all__ = [
     "list_models",
     "load",
     "load_model",
+    "load_risk",
     "load_transbig",
     "partial_information",
     "prepare",

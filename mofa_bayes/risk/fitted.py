@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from mofa_bayes.errors import DataError, MofaBayesWarning, SpecError, name_some
 from mofa_bayes.posterior.moments import FactorMoments
 from mofa_bayes.risk.evaluation.risks import Risks
+from mofa_bayes.risk.files import write_risk
 from mofa_bayes.risk.inputs import HasMoments, Scaling, moments_of, read_predictors
 from mofa_bayes.risk.interactions import Interactions, combine
 from mofa_bayes.risk.kernels import Predictor, average_outcomes, predict_outcomes, split_blocks, thin
@@ -235,6 +237,16 @@ class FittedRisk:
     def summary(self) -> pd.DataFrame:
         """Effects with 95 % intervals, indexed by term. Holds no patient's data."""
         return self.effects().set_index("term")
+
+    def save(self, path: str | Path) -> None:
+        """Write to a NetCDF file, atomically; `mb.load_risk` reads it. Nothing of a patient is in it.
+
+        Raises
+        ------
+        FileError
+            The place cannot be written; what was there before is untouched.
+        """
+        write_risk(self, Path(path))
 
     def __repr__(self) -> str:
         terms = f"{len(self.factors)} factors, {len(self.scaling.names)} covariates"
