@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mofa_bayes.commands.journal import exit_code_of
+from mofa_bayes.commands.pipeline import app as pipeline
 from mofa_bayes.errors import MofaBayesError, SpecError
 
 if TYPE_CHECKING:
@@ -169,4 +171,7 @@ def _as_table(title: str, frame: "pd.DataFrame") -> Table:
 
 def _fail(error: MofaBayesError) -> typer.Exit:
     Console(stderr=True).print(f"[bold red]error[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-    return typer.Exit(code=1)
+    return typer.Exit(code=exit_code_of(error))
+
+
+app.add_typer(pipeline)

@@ -1,5 +1,5 @@
 """Where results go: tables as files."""
 
-from mofa_bayes.export.tables import write_csv
+from mofa_bayes.export.tables import tabulate_moments, write_csv, write_parquet, write_table
 
-__all__ = ["write_csv"]
+__all__ = ["tabulate_moments", "write_csv", "write_parquet", "write_table"]

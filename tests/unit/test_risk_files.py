@@ -13,7 +13,8 @@ from mofa_bayes.risk.files import decode, encode
 
 N = 60
 IDS = tuple(f"Jane-{n:03d}" for n in range(N))
-FAST = {"n_draws": 40, "n_tune": 60, "n_chains": 2}
+FAST = {"n_draws": 250, "n_tune": 60, "n_chains": 2}
+pytestmark = pytest.mark.filterwarnings("ignore::mofa_bayes.errors.MofaBayesWarning")
 FAMILIES = {
     "weibull": mb.Survival("time", "event", baseline="weibull"),
     "piecewise": mb.Survival("time", "event", baseline="piecewise_exponential", n_intervals=3),
@@ -53,7 +54,6 @@ def fits(patients):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.filterwarnings("ignore::mofa_bayes.errors.MofaBayesWarning")
 def test_a_loaded_model_predicts_what_the_saved_one_did(patients, fits, tmp_path, name):
     moments, clinical = patients
     fits[name].save(tmp_path / "risk.nc")
