@@ -9,6 +9,7 @@ import pandas as pd
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
+from mofa_bayes.card import render_card
 from mofa_bayes.errors import SpecError, name_some
 from mofa_bayes.posterior.moments import FactorMoments
 from mofa_bayes.risk.binary import Binary
@@ -157,6 +158,15 @@ class RiskModel:
             n_subjects=len(moments.subjects),
             fingerprint=str(getattr(post, "fingerprint", "")),
         )
+
+    def summary(self) -> pd.DataFrame:
+        """Say what is believed, indexed by the part of the model it is about."""
+        parts = {name: getattr(self, name) for name in ("outcome", "method", "strength", "n_nodes")}
+        shown = {"covariates": ", ".join(self.covariates) or "none", **{name: str(own) for name, own in parts.items()}}
+        return pd.DataFrame({"value": shown}).rename_axis("part")
+
+    def _repr_html_(self) -> str:
+        return render_card(f"RiskModel of {', '.join(self.outcome.columns)}", self.summary())
 
     def _prepare(self, moments: FactorMoments, clinical: pd.DataFrame) -> "_Prepared":
         observed = self.outcome.read(clinical, moments.subjects)

@@ -10,7 +10,9 @@ import pandas as pd
 import xarray as xr
 
 from mofa_bayes.atomic import replacing
+from mofa_bayes.card import render_card
 
+_FEWEST = 5  # patients of whom averages are shown
 _COLUMNS = ("risk", "lower", "upper")
 _SHARES = ("share_factors", "share_parameters", "share_outcome")
 
@@ -105,3 +107,9 @@ class Scores:
     def __repr__(self) -> str:
         times = ", ".join(f"{time:g}" for time in self.dataset["time"].values if not np.isnan(time))
         return f"<Scores: {self.dataset.sizes['subject']} subjects{f' at {times}' if times else ''}>"
+
+    def _repr_html_(self) -> str:
+        if self.dataset.sizes["subject"] >= _FEWEST:
+            return render_card(repr(self), self.summary())
+        note = f"Averages are shown of at least {_FEWEST} patients; summary() has them."
+        return render_card(repr(self), self.summary()[["level"]], notes=[note])
