@@ -11,12 +11,14 @@ from mofa_bayes.plot.fit import plot_bound, plot_starts
 from mofa_bayes.plot.image import plot_loadings_image
 from mofa_bayes.plot.loadings import plot_factor, plot_loadings, plot_loadings_ranked, plot_top_features
 from mofa_bayes.plot.loadings_maps import plot_loadings_heatmap, plot_loadings_scatter
+from mofa_bayes.plot.meaning import plot_associations, plot_enrichment, plot_information
 from mofa_bayes.plot.risk import plot_risk
 from mofa_bayes.plot.sharing import plot_sharing
 from mofa_bayes.plot.variance import plot_variance
 from mofa_bayes.plot.views import plot_views
 
 __all__ = [
+    "plot_associations",
     "plot_bound",
     "plot_calibration",
     "plot_chain_ranks",
@@ -25,10 +27,12 @@ __all__ = [
     "plot_data_heatmap",
     "plot_data_scatter",
     "plot_decision",
+    "plot_enrichment",
     "plot_factor",
     "plot_factor_correlation",
     "plot_factor_scatter",
     "plot_factor_values",
+    "plot_information",
     "plot_loadings",
     "plot_loadings_heatmap",
     "plot_loadings_image",
