@@ -31,7 +31,19 @@ if TYPE_CHECKING:
     from mofa_bayes.data.simulate import Design, simulate_cohort
     from mofa_bayes.engines.sampling import Sampling
     from mofa_bayes.engines.vi.settings import Ascent
-    from mofa_bayes.explain import biomarkers, sharing, variance_explained
+    from mofa_bayes.explain import (
+        associate,
+        biomarkers,
+        enrichment,
+        enrichment_test,
+        feature_profile,
+        information,
+        information_about,
+        partial_information,
+        read_gmt,
+        sharing,
+        variance_explained,
+    )
     from mofa_bayes.fitting import fit
     from mofa_bayes.graph import graph
     from mofa_bayes.posterior import Posterior, load
@@ -93,6 +105,14 @@ _HOMES = {
     "read_views": "data.readers",
     "sharing": "explain",
     "simulate_cohort": "data.simulate",
+    "associate": "explain",
+    "enrichment": "explain",
+    "enrichment_test": "explain",
+    "feature_profile": "explain",
+    "information": "explain",
+    "information_about": "explain",
+    "partial_information": "explain",
+    "read_gmt": "explain",
     "variance_explained": "explain",
 }
 
@@ -121,18 +141,26 @@ __all__ = [
     "Survival",
     "ViewModel",
     "align",
+    "associate",
     "biomarkers",
     "check_calibration",
     "choose_n_factors",
     "diagnose",
+    "enrichment",
+    "enrichment_test",
     "evaluate",
+    "feature_profile",
     "fit",
     "graph",
+    "information",
+    "information_about",
     "list_models",
     "load",
     "load_model",
     "load_transbig",
+    "partial_information",
     "read_clinical",
+    "read_gmt",
     "read_views",
     "sharing",
     "simulate_cohort",

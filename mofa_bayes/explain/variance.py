@@ -73,14 +73,18 @@ def _divide(post: Posterior, view: str, rows: np.ndarray) -> tuple[np.ndarray, n
     loadings = post.loadings(view).values.astype(np.float64)
     products = np.swapaxes(loadings, -1, -2) @ loadings * covariance
     parts = products.sum(axis=-1)
-    total = (parts.sum(axis=-1) + _residual(post, view, rows))[..., None]
+    total = (parts.sum(axis=-1) + residual_variance(post, view, rows).sum(axis=-1))[..., None]
     return parts / total, np.diagonal(products, axis1=-2, axis2=-1) / total
 
 
-def _residual(post: Posterior, view: str, rows: np.ndarray) -> np.ndarray:
-    """Variance of a view that no factor explains, summed over features, per draw; noise averaged over some subjects."""
+def residual_variance(post: Posterior, view: str, rows: np.ndarray | None = None) -> np.ndarray:
+    """Variance of each feature that no factor explains, per draw (chain, draw, feature).
+
+    Noise is averaged over the view's subjects, or those among `rows`, (subject,), in the order of the posterior; a
+    feature without noise of its own has the variance of its likelihood on the scale of eta.
+    """
     latent, has_noise = post.latent_variance(view)
-    residual = np.full(post.factors().shape[:2], float(latent[~has_noise].sum()))
+    residual = np.tile(latent.astype(np.float64), (*post.factors().shape[:2], 1))
     noise = post.noise_sd(view)
     if noise is None:
         return residual
@@ -89,14 +93,14 @@ def _residual(post: Posterior, view: str, rows: np.ndarray) -> np.ndarray:
     square = np.square(noise.values.astype(np.float64)) * latent[has_noise]
     if "group" in noise.dims:
         has_view = post.has_view(view).sel(subject=post.factors()["subject"]).values
-        own, every = (_count(post, noise["group"].values, chosen) for chosen in (rows, has_view))
+        own = has_view if rows is None else has_view & rows
         is_seen = ~np.isnan(square)
-        # A group in which nobody has a feature says nothing of its noise; then the others' stands in.
-        weights = own * is_seen
-        weights = np.where(weights.sum(axis=2, keepdims=True) > 0, weights, every * is_seen)
+        # A group in which nobody has a feature says nothing of its noise; where none of `rows` does, all others do.
+        weights, every = (_count(post, noise["group"].values, chosen) * is_seen for chosen in (own, has_view))
+        weights = np.where(weights.sum(axis=2, keepdims=True) > 0, weights, every)
         square = (np.nan_to_num(square) * weights).sum(axis=2) / weights.sum(axis=2)
-    whole: np.ndarray = residual + square.sum(axis=-1)
-    return whole
+    residual[:, :, has_noise] = square
+    return residual
 
 
 def _count(post: Posterior, names: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -33,22 +33,6 @@ class Covariate:
     labels: tuple[str, ...]
 
 
-def choose_factors(post: Posterior, factors: Sequence[str] | None) -> list[str]:
-    """Return the factors asked for, all of them when none is named; raise DataError when one is unknown."""
-    if factors is None:
-        return list(post.factor_names)
-    chosen = [factors] if isinstance(factors, str) else list(factors)
-    unknown = [name for name in chosen if name not in post.factor_names]
-    if unknown or not chosen:
-        raise DataError(
-            "factors to draw",
-            got=name_some(unknown) if unknown else "none",
-            expected=f"names among {', '.join(post.factor_names)}",
-            do="Use names of post.factor_names.",
-        )
-    return chosen
-
-
 def choose_feature(post: Posterior, view: str, feature: str) -> str:
     """Return a feature's name; raise DataError when the view does not have it."""
     if feature not in post.features(view):
@@ -66,12 +50,6 @@ def choose_number(what: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise DataError(what, got=repr(value)[:80], expected="a whole number from 1 up", do="10 is usual.")
     return int(value)
-
-
-def choose_kind(value: object, kinds: Sequence[str]) -> None:
-    """Raise DataError unless a figure of this kind exists."""
-    if value not in kinds:
-        raise DataError("kind of figure", got=repr(value)[:80], expected=f"one of {', '.join(kinds)}", do="Choose one.")
 
 
 def read_covariate(by: pd.Series | None, subjects: Sequence[str]) -> Covariate | None:

@@ -8,8 +8,8 @@ import pandas as pd
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.errors import DataError
 from mofa_bayes.explain import biomarkers, feature_response, summarise
-from mofa_bayes.explain.summarise import require_level
-from mofa_bayes.plot.arguments import MISSING, choose_factors, choose_feature, choose_number, read_covariate
+from mofa_bayes.explain.summarise import require_factors, require_level
+from mofa_bayes.plot.arguments import MISSING, choose_feature, choose_number, read_covariate
 from mofa_bayes.plot.axes import (
     BLUE,
     GREY,
@@ -66,7 +66,7 @@ def plot_data_heatmap(
     DataError
         The view does not hold the features of the fit, or none of its subjects.
     """
-    choose_factors(post, [factor])
+    require_factors(post, [factor])
     table = biomarkers(post, view, factors=[factor], level=level)
     strongest = table.loc[table["mean"].abs().nlargest(choose_number("n_features", n_features)).index]
     features = list(strongest.sort_values("mean", ascending=False)["feature"])
@@ -130,7 +130,7 @@ def plot_data_scatter(
         A name is unknown, the feature is a level of a categorical variable, or `by` is a number.
     """
     require_level(level)
-    choose_factors(post, [factor])
+    require_factors(post, [factor])
     choose_feature(post, view, feature)
     own = _take(post, views, view, [feature])[feature].dropna()
     subjects = list(own.index)

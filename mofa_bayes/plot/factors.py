@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from mofa_bayes.explain import correlate_factors, summarise
-from mofa_bayes.explain.summarise import require_aligned, require_level
-from mofa_bayes.plot.arguments import MISSING, Covariate, choose_factors, choose_kind, read_covariate
+from mofa_bayes.explain.summarise import require_aligned, require_choice, require_factors, require_level
+from mofa_bayes.plot.arguments import MISSING, Covariate, read_covariate
 from mofa_bayes.plot.axes import (
     BLUE,
     GREY,
@@ -67,8 +67,8 @@ def plot_factor_values(
     """
     require_aligned(post)
     require_level(level)
-    choose_kind(kind, ("swarm", "violin"))
-    chosen, covariate = choose_factors(post, factors), read_covariate(by, post.subjects)
+    require_choice("kind of figure", kind, ("swarm", "violin"))
+    chosen, covariate = require_factors(post, factors), read_covariate(by, post.subjects)
     parts = _split(covariate, len(post.subjects))
     if kind == "violin":
         parts = {label: rows for label, rows in parts.items() if len(rows) > 1}
@@ -143,7 +143,7 @@ def plot_factor_scatter(
     """
     require_aligned(post)
     require_level(level)
-    choose_factors(post, [first, second])
+    require_factors(post, [first, second])
     covariate = read_covariate(by, post.subjects)
     moments = post.factor_moments().sel(post.subjects)
     pair = [moments.factors.index(name) for name in (first, second)]

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from mofa_bayes.errors import DataError, name_some
 from mofa_bayes.explain import summarise
-from mofa_bayes.explain.summarise import require_aligned
-from mofa_bayes.plot.arguments import choose_factors, choose_number
+from mofa_bayes.explain.summarise import require_aligned, require_factors
+from mofa_bayes.plot.arguments import choose_number
 from mofa_bayes.plot.axes import DIVERGING, add_scale, new_axes
 from mofa_bayes.posterior import Posterior
 
@@ -57,7 +57,7 @@ def plot_loadings_image(
         The mask is not boolean, of another shape, or does not have as many entries as there are features.
     """
     require_aligned(post)
-    choose_factors(post, [factor])
+    require_factors(post, [factor])
     own = np.asarray(mask)
     _require_mask(own, axis)
     names = list(post.features(view) if places is None else places)

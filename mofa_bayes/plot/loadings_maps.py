@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from mofa_bayes.explain import summarise
-from mofa_bayes.explain.summarise import require_aligned
-from mofa_bayes.plot.arguments import choose_factors, choose_number
+from mofa_bayes.explain.summarise import require_aligned, require_factors
+from mofa_bayes.plot.arguments import choose_number
 from mofa_bayes.plot.axes import BLUE, GREY, add_scale, describe, draw_tiles, new_axes, plain
 from mofa_bayes.posterior import Posterior
 
@@ -109,7 +109,7 @@ def _summarise(
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Mean and ends of the intervals of a view's loadings, features by factors, in the posterior's order."""
     require_aligned(post)
-    chosen = choose_factors(post, factors)
+    chosen = require_factors(post, factors)
     table = summarise(post.loadings(view).sel(factor=chosen), level=level).set_index([f"feature_{view}", "factor"])
     rows = list(post.features(view))
     mean, lower, upper = (table[column].unstack("factor").loc[rows, chosen] for column in ("mean", "lower", "upper"))

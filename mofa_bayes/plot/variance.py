@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from mofa_bayes.explain import summarise, variance_explained
-from mofa_bayes.plot.arguments import choose_kind
+from mofa_bayes.explain.summarise import require_choice
 from mofa_bayes.plot.axes import add_legend, add_scale, color_of, describe, draw_tiles, new_axes, plain
 from mofa_bayes.posterior import Posterior
 
@@ -40,7 +40,7 @@ def plot_variance(
     DataError
         There is no such kind of figure, or `level` is not in (0, 1).
     """
-    choose_kind(kind, ("heatmap", "bars", "totals"))
+    require_choice("kind of figure", kind, ("heatmap", "bars", "totals"))
     shares = variance_explained(post, by_group=by_group)
     columns = ["group", "view"] if by_group else ["view"]
     totals = _in_percent(summarise(shares["total"], level=level))
