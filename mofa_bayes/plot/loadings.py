@@ -168,7 +168,7 @@ def plot_top_features(
         text = f"{max(1 - error, 0):.2f}" if error >= 0.005 else "> 0.99"
         ax.text(1.01, place, text, transform=ax.get_yaxis_transform(), va="center", fontsize=6.5)
     ax.set_yticks(shown.index, [plain(name) for name in shown["feature"]])
-    kept = "" if fdr is None else f"; {len(table)} at {fdr:.0%} false discoveries"
+    kept = "" if fdr is None else f"; {len(table)} at {100 * fdr:g}% false discoveries"
     what = "no feature" if shown.empty else "surest features"
     describe(ax, x=f"loading (model's scale), {level:.0%} interval", title=f"{factor}: {what} of all views{kept}")
     ax.text(1.01, -0.01, "probability", transform=ax.transAxes, fontsize=6.5, va="top")

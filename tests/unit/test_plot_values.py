@@ -38,6 +38,21 @@ def clinical(post) -> pd.DataFrame:
     )
 
 
+def groups_of(post) -> dict[str, xr.Dataset]:
+    return {name: node.to_dataset() for name, node in post.tree.children.items()}
+
+
+def rebuild(post, groups) -> mb.Posterior:
+    tree = xr.DataTree.from_dict(groups)
+    tree.attrs = dict(post.tree.attrs)
+    return mb.Posterior(tree)
+
+
+def with_groups(post, names) -> mb.Posterior:
+    groups = groups_of(post)
+    return rebuild(post, groups | {"moments": groups["moments"].assign(group_of=("subject", names))})
+
+
 def text_of(ax) -> str:
     return " ".join(own.get_text() for own in ax.figure.findobj(mpl.text.Text))
 
@@ -61,7 +76,9 @@ def test_views_figure_counts_and_names_no_subject(cohort, ax):
     is_grey = np.ptp(tiles, axis=2) < 1e-9
     for number, view in enumerate(cohort.views.names):
         present = int(cohort.views.has_view(view).sum())
-        assert ax.get_yticklabels()[number].get_text() == f"{view}\nN = {present}, D = {len(cohort.views.features(view))}"
+        assert (
+            ax.get_yticklabels()[number].get_text() == f"{view}\nN = {present}, D = {len(cohort.views.features(view))}"
+        )
         assert (~is_grey[number]).sum() == present
     assert SENTINEL not in text_of(ax)
 
@@ -88,19 +105,15 @@ def test_variance_bars_have_the_shares_and_their_intervals(post, ax, kind, what)
 def test_variance_by_group_is_that_of_each_group_alone(post, cohort, ax):
     """A posterior of two groups explains in each what the posterior of its subjects alone does."""
     names = np.where(np.arange(len(post.subjects)) % 2, "odd", "even")
-    tree = post.tree.copy()
-    tree["moments"]["group_of"] = ("subject", names)
-    grouped = mb.Posterior(tree)
+    grouped = with_groups(post, names)
     shares = mb.variance_explained(grouped, by_group=True)
     assert shares["total"].dims == ("chain", "draw", "group", "view")
     for name in ("odd", "even"):
-        own = {key: node.to_dataset() for key, node in post.tree.children.items()}
+        own = groups_of(post)
         kept = list(np.array(post.subjects)[names == name])
         for key in ("posterior", "moments"):
             own[key] = own[key].sel(subject=kept)
-        part = xr.DataTree.from_dict(own)
-        part.attrs = dict(post.tree.attrs)
-        alone = mb.variance_explained(mb.Posterior(part))
+        alone = mb.variance_explained(rebuild(post, own))
         for what in ("total", "by_factor", "alone"):
             np.testing.assert_allclose(shares[what].sel(group=name), alone[what], rtol=1e-6)
     plot.plot_variance(grouped, by_group=True, ax=ax)
@@ -111,9 +124,7 @@ def test_variance_by_group_is_that_of_each_group_alone(post, cohort, ax):
 
 def test_variance_of_a_view_that_a_group_lacks_is_unknown(post, ax):
     has_rna = post.has_view("rna").values
-    tree = post.tree.copy()
-    tree["moments"]["group_of"] = ("subject", np.where(has_rna, "with", "without"))
-    grouped = mb.Posterior(tree)
+    grouped = with_groups(post, np.where(has_rna, "with", "without"))
     total = mb.variance_explained(grouped, by_group=True)["total"]
     assert np.isnan(total.sel(group="without", view="rna")).all()
     assert np.isfinite(total.sel(group="with", view="rna")).all()
@@ -168,7 +179,9 @@ def test_factor_scatter_has_an_ellipse_of_each_covariance(post, clinical, ax):
     plot.plot_factor_scatter(post, "F1", "F3", by=clinical["stage"], level=0.8, ax=ax)
     moments = post.factor_moments()
     points = points_of(ax)
-    np.testing.assert_allclose(points[np.lexsort(points.T)], moments.mean[:, [0, 2]][np.lexsort(moments.mean[:, [0, 2]].T)])
+    np.testing.assert_allclose(
+        points[np.lexsort(points.T)], moments.mean[:, [0, 2]][np.lexsort(moments.mean[:, [0, 2]].T)]
+    )
     drawn = next(own for own in ax.collections if isinstance(own, EllipseCollection))
     areas = drawn.get_widths() * drawn.get_heights()
     determinant = np.linalg.det(moments.covariances()[:, [0, 2]][:, :, [0, 2]])
@@ -222,8 +235,10 @@ def test_top_features_are_the_surest_of_all_views(post, ax):
     np.testing.assert_allclose(np.sort(points_of(ax)[:, 0]), np.sort(table["mean"].head(6)))
 
 
-def test_top_features_of_an_empty_list_say_so(post, ax):
-    plot.plot_top_features(post, "F1", fdr=1e-300, ax=ax)
+def test_top_features_of_an_empty_list_say_so(post, ax, monkeypatch):
+    empty = mb.biomarkers(post, factors=["F1"]).iloc[:0]
+    monkeypatch.setattr("mofa_bayes.plot.loadings.biomarkers", lambda *_, **__: empty)
+    plot.plot_top_features(post, "F1", fdr=0.01, ax=ax)
     assert "no feature" in ax.get_title()
 
 
@@ -342,8 +357,8 @@ def test_figures_of_data_refuse_other_cohorts(post, cohort):
     less = cohort.views.dataset.isel(feature_rna=slice(2))
     with pytest.raises(DataError, match="lack"):
         plot.plot_data_heatmap(post, mb.MultiView(less), "rna", "F1")
+    age = pd.Series(np.arange(80.0), index=list(post.subjects))
     with pytest.raises(DataError, match="numbers"):
-        age = pd.Series(np.arange(80.0), index=list(post.subjects))
         plot.plot_data_scatter(post, cohort.views, "rna", "rna_0", "F1", by=age)
     with pytest.raises(DataError, match="rna_0"):
         plot.plot_data_scatter(post, cohort.views, "rna", "none", "F1")
@@ -354,8 +369,7 @@ def test_sharing_figure_joins_the_views_of_a_factor(post, ax):
     table = mb.sharing(post)
     labels = [label.get_text().split("\n") for label in ax.get_xticklabels()]
     assert {own[0]: own[1].replace(" ", "_") for own in labels} == table["kind"].to_dict()
-    joined = [line for line in ax.lines]
-    assert len(joined) == sum("+" in views for views in table["views"])
+    assert len(ax.lines) == sum("+" in views for views in table["views"])
     shown = sorted(float(own.get_text()) for own in ax.texts)
     active = table[[f"active_{view}" for view in post.views]].to_numpy()
     np.testing.assert_allclose(shown, np.sort(active.ravel()), atol=0.0051)
@@ -370,18 +384,15 @@ def test_bound_figure_marks_where_factors_were_dropped(post, ax):
 
 
 def test_starts_figure_has_the_best_on_top(post, ax):
-    tree = post.tree.copy()
-    tree["starts"] = xr.DataTree(
-        xr.Dataset(
-            {
-                "start_bound": ("start", [-20.0, -10.0]),
-                "start_n_factors": ("start", [3, 4]),
-                "start_match": (("start", "factor"), [[0.5, 0.6, 0.7], [1.0, 1.0, 1.0]]),
-            },
-            coords={"factor": list(post.factor_names)},
-        )
+    starts = xr.Dataset(
+        {
+            "start_bound": ("start", [-20.0, -10.0]),
+            "start_n_factors": ("start", [3, 4]),
+            "start_match": (("start", "factor"), [[0.5, 0.6, 0.7], [1.0, 1.0, 1.0]]),
+        },
+        coords={"factor": list(post.factor_names)},
     )
-    plot.plot_starts(mb.Posterior(tree), ax=ax)
+    plot.plot_starts(rebuild(post, groups_of(post) | {"starts": starts}), ax=ax)
     assert [label.get_text() for label in ax.get_yticklabels()] == [
         "start 1: best, 4 factors",
         "start 0: 10.0 nats lower, 3 factors",
@@ -390,11 +401,10 @@ def test_starts_figure_has_the_best_on_top(post, ax):
 
 
 def test_figures_of_a_fit_need_an_engine_that_has_them(post):
-    tree = post.tree.copy()
-    tree["fit"] = xr.DataTree(xr.Dataset({"n_draws": 3}))
+    other = rebuild(post, groups_of(post) | {"fit": xr.Dataset({"n_draws": 3})})
     for draw in (plot.plot_bound, plot.plot_starts):
         with pytest.raises(FitError, match="vi"):
-            draw(mb.Posterior(tree))
+            draw(other)
 
 
 def test_associations_are_drawn_as_they_were_found(post, clinical, ax):
@@ -435,7 +445,7 @@ def test_information_bars_are_what_a_view_tells(post, ax):
     for what in ("alone", "unique"):
         mean = found[what].mean(("chain", "draw"))
         assert all(np.isclose(heights, value, atol=1e-6).any() for value in mean.values.ravel())
-    assert [own.get_text() for own in ax.get_legend().get_texts()] == [*post.views, "all views"]
+    assert {own.get_text() for own in ax.get_legend().get_texts()} == {*post.views, "all views"}
     with pytest.raises(DataError, match="each pattern"):
         plot.plot_information(information(post, patterns="each"))
 
@@ -454,16 +464,12 @@ def test_coverage_is_drawn_as_its_distance_from_the_level(ax):
 
 def test_names_are_drawn_as_they_stand(post, ax):
     """A dollar sign starts no formula, and a name of any length leaves room for the figure."""
-    tree = post.tree.copy()
     names = [f"${n}$ \\frac{{ of a feature with a long, long name" for n in range(60)]
-    post_ = mb.Posterior(
-        xr.DataTree.from_dict(
-            {key: node.to_dataset().assign_coords(feature_rna=names) if "feature_rna" in node.dims else node.to_dataset()
-             for key, node in tree.children.items()}
-        )
-    )  # fmt: skip
-    post_.tree.attrs = dict(tree.attrs)
-    plot.plot_loadings(post_, "rna", "F1", n_features=3, ax=ax)
+    own = groups_of(post)
+    own = {
+        key: node.assign_coords(feature_rna=names) if "feature_rna" in node.dims else node for key, node in own.items()
+    }
+    plot.plot_loadings(rebuild(post, own), "rna", "F1", n_features=3, ax=ax)
     ax.figure.canvas.draw()
     assert all(len(label.get_text()) < 45 for label in ax.get_yticklabels())
 
@@ -484,3 +490,27 @@ def test_figures_ask_for_factors_that_exist(post, cohort):
     ):
         with pytest.raises(DataError, match="F9"):
             draw()
+
+
+def test_response_of_a_fit_of_groups_has_a_line_for_each(ax):
+    """Two groups whose features differ in level and in spread, which the fit divides by, get their own line each."""
+    rng = np.random.default_rng(4)
+    factor, is_north = rng.standard_normal(60), np.arange(60) % 2 == 0
+    index = [f"{SENTINEL}{n}" for n in range(60)]
+    size, level = np.where(is_north, 4.0, 1.0), np.where(is_north, 30.0, 5.0)
+    noise = 0.3 * rng.standard_normal((60, 6))
+    values = level[:, None] + size[:, None] * (factor[:, None] * [1, 1, -1, 1, -1, 1] + noise)
+    table = pd.DataFrame(values, index=index, columns=list("abcdef"))
+    table["kind"] = rng.choice(["x", "y", "z"], 60)
+    groups = pd.Series(np.where(is_north, "north", "south"), index=index)
+    views = mb.MultiView.from_frames({"lab": table}, groups=groups, likelihoods={"lab": {"kind": "categorical"}})
+    post = mb.fit(views, mb.FactorModel(n_factors=1, scale_groups=True), seed=0, n_draws=50, progress=False)
+    found = feature_response(post, "lab", "a", "F1", at=[-1.0, 1.0]).set_index(["group", "value"])["mean"]
+    for name, spread, centre in (("north", 4.0, 30.0), ("south", 1.0, 5.0)):
+        assert found[name].diff().iloc[-1] / 2 == pytest.approx(spread, rel=0.3)
+        assert found[name].mean() == pytest.approx(centre, abs=spread)
+    plot.plot_data_scatter(post, views, "lab", "a", "F1", ax=ax)
+    assert len(ax.lines) == 2
+    assert [own.get_text() for own in ax.get_legend().get_texts()] == ["north", "south"]
+    with pytest.raises(DataError, match="categorical"):
+        plot.plot_data_scatter(post, views, "lab", "kind=x", "F1")
