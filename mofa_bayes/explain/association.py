@@ -14,6 +14,7 @@ from mofa_bayes.explain.precision import Contributions
 from mofa_bayes.explain.relations import Relation, compare_groups, correlate, hazard
 from mofa_bayes.explain.summarise import require_aligned, require_factors, require_level
 from mofa_bayes.posterior import Posterior
+from mofa_bayes.posterior.matching import in_chunks
 from mofa_bayes.posterior.project_draws import is_of_draws
 
 Array = NDArray[np.float64]
@@ -121,9 +122,11 @@ def association_draws(
     covariates = _read(post, clinical, columns, kinds, survival)
     found = np.empty((len(drawn), len(covariates), len(chosen)))
     for number, own in enumerate(covariates):
-        # Columns are factors of all draws side by side: one call for each covariate.
-        values = np.moveaxis(drawn[:, own.rows], 1, 0).reshape(len(own.rows), -1)
-        found[:, number] = relate(own, values, None).estimate.reshape(len(drawn), -1)
+        for chunk in in_chunks(drawn):
+            # Columns are factors of many draws side by side.
+            values = np.moveaxis(drawn[chunk][:, own.rows], 1, 0)
+            estimate = relate(own, values.reshape(len(own.rows), -1), None).estimate
+            found[chunk, number] = estimate.reshape(-1, len(chosen))
     draws = post.factors()
     labels = {"chain": draws["chain"].values, "draw": draws["draw"].values}
     return xr.DataArray(

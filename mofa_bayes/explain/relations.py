@@ -9,6 +9,9 @@ from scipy.stats import ncf
 
 Array = NDArray[np.float64]
 _STEPS = 30
+_TOLERANCE = 1e-8
+_WIDEST = 10.0
+"""Log hazard ratios are held this far from 0, where perfect separation would drive them to infinity."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,8 +84,8 @@ def _invert_f(f: Array, between: int, within: int, probability: float, n: int) -
 def hazard(values: Array, time: Array, event: Array) -> Relation:
     """Cox's log hazard ratio per standard deviation of each column (n, K) alone; p of the score test at 0.
 
-    Tied events by Breslow. `weights` are the martingale residuals of the model without covariates over its information,
-    since the score at 0 is their product with the values.
+    Newton steps on the partial likelihood, tied events by Breslow. `weights` are the martingale residuals of the model
+    without covariates over its information, since the score at 0 is their product with the values.
     """
     z = standardise(values)
     order = np.argsort(-time, kind="stable")
@@ -93,9 +96,12 @@ def hazard(values: Array, time: Array, event: Array) -> Relation:
     gradient, curvature = _score(beta, z, events, last)
     null_curvature = np.maximum(curvature, 1e-300)
     p = np.asarray(chdtrc(1, gradient**2 / null_curvature))
-    for _ in range(_STEPS):
-        beta = np.clip(beta + np.clip(gradient / np.maximum(curvature, 1e-12), -1, 1), -10, 10)
+    count, is_moving = 0, True
+    while is_moving and count < _STEPS:
+        before = beta
+        beta = np.clip(beta + np.clip(gradient / np.maximum(curvature, 1e-12), -1, 1), -_WIDEST, _WIDEST)
         gradient, curvature = _score(beta, z, events, last)
+        count, is_moving = count + 1, bool(np.abs(beta - before).max(initial=0.0) > _TOLERANCE)
     error = 1 / np.sqrt(np.maximum(curvature, 1e-12))
     steps = events / (last + 1.0)
     # Hazard up to each own time: the sum over events no later, that is from this place of the order on.

@@ -1,6 +1,7 @@
 """What to expect: outcome families, the marginal likelihood that ties them to factors, and scores with intervals."""
 
 from mofa_bayes.risk.binary import Binary
+from mofa_bayes.risk.density import Compiled
 from mofa_bayes.risk.evaluation import Evaluation, Risks, evaluate
 from mofa_bayes.risk.fitted import ExtrapolationWarning, FittedRisk
 from mofa_bayes.risk.model import RiskModel
@@ -9,6 +10,7 @@ from mofa_bayes.risk.survival import Survival
 
 __all__ = [
     "Binary",
+    "Compiled",
     "Evaluation",
     "ExtrapolationWarning",
     "FittedRisk",

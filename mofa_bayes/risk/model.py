@@ -1,7 +1,7 @@
 """RiskModel: which outcome, which covariates, and how the uncertainty of factors enters, as one value."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
@@ -13,12 +13,12 @@ from mofa_bayes.card import render_card
 from mofa_bayes.errors import SpecError, name_some
 from mofa_bayes.posterior.moments import FactorMoments
 from mofa_bayes.risk.binary import Binary
+from mofa_bayes.risk.density import Compiled
 from mofa_bayes.risk.fitted import FittedRisk
 from mofa_bayes.risk.graph import Method, Strength, build_graph
 from mofa_bayes.risk.inputs import HasMoments, Scaling, moments_of, read_predictors
-from mofa_bayes.risk.laplace import sample_cut
-from mofa_bayes.risk.response import Response
-from mofa_bayes.risk.sampling import Sampling, sample_nuts, warn_unconverged
+from mofa_bayes.risk.sample import Prepared, Sampler, draw_posterior, require_sampler
+from mofa_bayes.risk.sampling import Sampling
 from mofa_bayes.risk.survival import Survival
 from mofa_bayes.seeds import make_rng
 
@@ -96,12 +96,24 @@ class RiskModel:
         """Return the PyMC model of these patients, for a look at it or for other samplers. It holds their data."""
         return self._prepare(moments_of(post), clinical).model
 
+    def compile(self, post: FactorMoments | HasMoments, clinical: pd.DataFrame) -> Compiled:
+        """Compile what `sampler="importance"` and `method="cut"` need, for fits to these patients and to others.
+
+        Parameters and errors as in `fit`.
+        """
+        compiled = Compiled()
+        prepared = self._prepare(moments_of(post), clinical)
+        compiled.density_of(self, prepared.model, prepared.names)
+        return compiled
+
     def fit(
         self,
         post: FactorMoments | HasMoments,
         clinical: pd.DataFrame,
         *,
         seed: int | np.random.Generator,
+        sampler: Sampler = "nuts",
+        compiled: Compiled | None = None,
         n_draws: int = 1000,
         n_tune: int = 500,
         n_chains: int = 4,
@@ -118,8 +130,16 @@ class RiskModel:
             Outcome and covariates, indexed by subject; rows of other subjects are not used.
         seed
             Seed or generator.
+        sampler
+            `nuts`, or `importance`: adaptive importance sampling, ten to twenty times faster once compiled, in a number
+            of effective draws that is a quarter of the draws; it also estimates the evidence log p(y)
+            (`fitted.tree.attrs`: `log_evidence`, `log_evidence_se`, `pareto_k`). Where its weights are too uneven
+            (Pareto k above 0.7) NUTS takes over; the attribute `sampler` says which it was.
+        compiled
+            What `compile` returned, or `Compiled()`, to be used again by further fits: compiling takes seconds, and
+            importance sampling a fraction of one. NUTS compiles for itself.
         n_draws, n_tune, n_chains, cores, progress
-            How long NUTS runs; see `Sampling`.
+            How long NUTS runs, and how many draws importance sampling returns; see `Sampling`.
 
         Raises
         ------
@@ -131,24 +151,15 @@ class RiskModel:
         ConvergenceWarning
             Chains diverge, disagree, or hold too few effective draws.
         """
+        require_sampler(sampler, compiled)
         sampling = Sampling(n_draws=n_draws, n_tune=n_tune, n_chains=n_chains, cores=cores, progress=progress)
         rng = make_rng(seed)
         moments = moments_of(post)
         prepared = self._prepare(moments, clinical)
-        names = [
-            "effect_factors",
-            *(["standardised_effects"] if self.covariates else []),
-            *prepared.response.parameters,
-        ]
         with threadpool_limits(
             1, user_api="blas"
         ):  # the products are small, and threads would only wait for each other
-            if self.method == "cut":
-                tree = sample_cut(prepared.model, moments, names, sampling, rng)
-            else:
-                tree = sample_nuts(prepared.model, names, sampling, rng)
-        if self.method != "cut":
-            warn_unconverged(tree)
+            tree = draw_posterior(prepared, sampling, rng, sampler, compiled)
         return FittedRisk(
             spec=self,
             response=prepared.response,
@@ -161,14 +172,14 @@ class RiskModel:
 
     def summary(self) -> pd.DataFrame:
         """Say what is believed, indexed by the part of the model it is about."""
-        parts = {name: getattr(self, name) for name in ("outcome", "method", "strength", "n_nodes")}
-        shown = {"covariates": ", ".join(self.covariates) or "none", **{name: str(own) for name, own in parts.items()}}
+        parts = {own.name: getattr(self, own.name) for own in fields(self)} | {"covariates": ", ".join(self.covariates)}
+        shown = {name: str(own) or "none" for name, own in parts.items()}
         return pd.DataFrame({"value": shown}).rename_axis("part")
 
     def _repr_html_(self) -> str:
         return render_card(f"RiskModel of {', '.join(self.outcome.columns)}", self.summary())
 
-    def _prepare(self, moments: FactorMoments, clinical: pd.DataFrame) -> "_Prepared":
+    def _prepare(self, moments: FactorMoments, clinical: pd.DataFrame) -> Prepared:
         observed = self.outcome.read(clinical, moments.subjects)
         covariates = read_predictors(clinical, self.covariates, moments.subjects)
         scaling = Scaling.learn(covariates)
@@ -183,14 +194,8 @@ class RiskModel:
             strength=self.strength,
             n_nodes=self.n_nodes,
         )
-        return _Prepared(model, response, scaling)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Prepared:
-    model: "pm.Model"
-    response: Response
-    scaling: Scaling
+        names = ("effect_factors", *(("standardised_effects",) if self.covariates else ()), *response.parameters)
+        return Prepared(self, moments, model, response, scaling, names)
 
 
 def _report(tree: xr.DataTree, scaling: Scaling) -> xr.DataTree:
@@ -200,4 +205,6 @@ def _report(tree: xr.DataTree, scaling: Scaling) -> xr.DataTree:
     if "standardised_effects" in posterior:
         effects = posterior["standardised_effects"] / xr.DataArray(scaling.scale, dims="covariate")
         posterior = posterior.drop_vars("standardised_effects").assign(effect_covariates=effects)
-    return xr.DataTree.from_dict({**groups, "posterior": posterior})
+    reported = xr.DataTree.from_dict({**groups, "posterior": posterior})
+    reported.attrs.update(tree.attrs)
+    return reported
