@@ -56,7 +56,18 @@ if TYPE_CHECKING:
     from mofa_bayes.posterior import Posterior, load
     from mofa_bayes.posterior.align import align
     from mofa_bayes.posterior.diagnose import diagnose
-    from mofa_bayes.risk import Binary, Compiled, Evaluation, RiskModel, Risks, Survival, evaluate
+    from mofa_bayes.risk import (
+        Binary,
+        Compiled,
+        Continuous,
+        Count,
+        Evaluation,
+        Ordinal,
+        RiskModel,
+        Risks,
+        Survival,
+        evaluate,
+    )
     from mofa_bayes.spec import (
         ARD,
         ARDFactors,
@@ -80,6 +91,8 @@ _HOMES = {
     "Binary": "risk",
     "Choice": "choosing",
     "Compiled": "risk",
+    "Continuous": "risk",
+    "Count": "risk",
     "Design": "data.simulate",
     "Evaluation": "risk",
     "FactorModel": "spec",
@@ -88,6 +101,7 @@ _HOMES = {
     "Laplace": "spec",
     "MultiView": "data.multiview",
     "Normal": "spec",
+    "Ordinal": "risk",
     "Posterior": "posterior",
     "RiskModel": "risk",
     "Risks": "risk",
@@ -140,6 +154,8 @@ __all__ = [
     "Binary",
     "Choice",
     "Compiled",
+    "Continuous",
+    "Count",
     "Design",
     "Evaluation",
     "FactorModel",
@@ -148,6 +164,7 @@ __all__ = [
     "Laplace",
     "MultiView",
     "Normal",
+    "Ordinal",
     "Posterior",
     "RiskModel",
     "Risks",
