@@ -13,6 +13,8 @@ from mofa_bayes import plot
 from mofa_bayes.checking import Calibration
 from mofa_bayes.errors import DataError, FitError
 from mofa_bayes.explain import associate, correlate_factors, enrichment, feature_response, information, summarise
+from mofa_bayes.risk import Scores
+from mofa_bayes.risk.response import EXPECTATION, PROBABILITY, RISK
 
 mpl.use("Agg")
 SENTINEL = "p00"  # every subject of the cohort has a name that starts so
@@ -514,3 +516,32 @@ def test_response_of_a_fit_of_groups_has_a_line_for_each(ax):
     assert [own.get_text() for own in ax.get_legend().get_texts()] == ["north", "south"]
     with pytest.raises(DataError, match="categorical"):
         plot.plot_data_scatter(post, views, "lab", "kind=x", "F1")
+
+
+def make_scores(labels, places, values) -> Scores:
+    shares = ("share_factors", "share_parameters", "share_outcome")
+    names = (labels.estimate, "lower", "upper", *shares)
+    cells = dict.fromkeys(names, (("subject", labels.dim), values))
+    coords = {"subject": [f"{SENTINEL}{n}" for n in range(len(values))], labels.dim: places}
+    return Scores(dataset=xr.Dataset(cells, coords=coords), level=0.9, provenance={})
+
+
+@pytest.mark.parametrize(
+    ("labels", "places", "at", "label"),
+    [
+        (RISK, [1.0, 5.0], 5.0, "risk by time 5"),
+        (RISK, [np.nan], None, "risk"),
+        (PROBABILITY, ["mild", "$evere"], "$evere", "probability of \\$evere"),
+        (EXPECTATION, ["crp"], None, "predicted crp"),
+    ],
+)
+def test_predictions_of_every_family_are_drawn_in_order(ax, labels, places, at, label):
+    values = np.random.default_rng(0).random((9, len(places)))
+    scores = make_scores(labels, places, values)
+    plot.plot_risk(scores, time=at, ax=ax)
+    np.testing.assert_allclose(points_of(ax)[:, 1], np.sort(values[:, -1]))
+    assert ax.get_ylabel() == label
+    assert "90%" in ax.get_title()
+    assert SENTINEL not in text_of(ax)
+    with pytest.raises(DataError, match="one of"):
+        plot.plot_risk(scores, time=77.0)
