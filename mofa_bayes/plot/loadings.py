@@ -126,6 +126,7 @@ def plot_top_features(
     *,
     n_features: int = 20,
     fdr: float | None = None,
+    min_effect: float | None = None,
     level: float = 0.95,
     ax: "Axes | None" = None,
 ) -> "Axes":
@@ -144,6 +145,8 @@ def plot_top_features(
         How many to draw at most.
     fdr
         Draw only features of a list with at most this expected share of false discoveries.
+    min_effect
+        Size that a loading must have to count, as in `biomarkers`.
     level
         Probability that an interval holds.
     ax
@@ -152,9 +155,9 @@ def plot_top_features(
     Raises
     ------
     DataError
-        The factor is unknown, or `fdr` or `level` is not in (0, 1).
+        The factor is unknown, or a number is not one that `biomarkers` takes.
     """
-    table = biomarkers(post, factors=[factor], fdr=fdr, level=level)
+    table = biomarkers(post, factors=[factor], fdr=fdr, min_effect=min_effect, level=level)
     shown = table.head(choose_number("n_features", n_features)).iloc[::-1].reset_index(drop=True)
     ax = new_axes(ax, 4.8, 1.3 + 0.24 * max(len(shown), 1))
     ax.axvline(0, color="black", linewidth=0.8)
@@ -165,7 +168,7 @@ def plot_top_features(
         ax.hlines(own.index, own["lower"], own["upper"], color=color_of(number), linewidth=1.6)
         ax.scatter(own["mean"], own.index, color=color_of(number), s=18, zorder=3, label=plain(view))
     for place, error in enumerate(shown["local_fdr"]):
-        text = f"{max(1 - error, 0):.2f}" if error >= 0.005 else "> 0.99"
+        text = "> 0.99" if error < 0.005 else "" if np.isnan(error) else f"{1 - error:.2f}"
         ax.text(1.01, place, text, transform=ax.get_yaxis_transform(), va="center", fontsize=6.5)
     ax.set_yticks(shown.index, [plain(name) for name in shown["feature"]])
     kept = "" if fdr is None else f"; {len(table)} at {100 * fdr:g}% false discoveries"

@@ -32,7 +32,7 @@ def plot_risk(scores: Scores, *, time: float | str | None = None, ax: "Axes | No
         `scores` have no such horizon, category or response.
     """
     frame, (dim, estimate) = scores.to_frame(), (scores.labels.dim, scores.labels.estimate)
-    places = list(dict.fromkeys(frame[dim]))
+    places = list(frame[dim].drop_duplicates())
     chosen = places[0] if time is None else time
     if time is not None and chosen not in places:
         raise DataError(
