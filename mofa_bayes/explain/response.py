@@ -55,7 +55,7 @@ def feature_response(
     own = {f"feature_{view}": feature}
     intercepts = post.intercepts(view).sel(own, drop=True)
     if "group" not in intercepts.dims:
-        intercepts = intercepts.expand_dims(group=[str(post.groups().values[0])])
+        intercepts = intercepts.expand_dims(group=[_only_group(post)])
     values = xr.DataArray(np.asarray(at, dtype=np.float64), dims="value", coords={"value": np.asarray(at)})
     slope = loadings.sel(own, drop=True).sel(factor=factor, drop=True)
     eta = (intercepts + slope * values).transpose("chain", "draw", "group", "value").astype(np.float64)
@@ -83,6 +83,10 @@ def _expect(post: Posterior, view: str, own: dict[str, str], likelihood: str, et
         exposure=np.ones(n_cells),
     )
     return expect(cells).reshape(eta.shape)
+
+
+def _only_group(post: Posterior) -> str:
+    return str(post.tree.children["moments"].to_dataset()["group"].values[0])
 
 
 def _require_name(what: str, name: str, known: Sequence[str]) -> None:
