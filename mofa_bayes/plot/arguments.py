@@ -10,7 +10,7 @@ from mofa_bayes.data.tables import align_rows
 from mofa_bayes.errors import DataError, name_some
 from mofa_bayes.posterior import Posterior
 
-_MOST_CATEGORIES = 12
+_MOST_CATEGORIES = 8  # as many as there are colours
 MISSING = "missing"
 
 

@@ -40,7 +40,7 @@ def plot_associations(table: pd.DataFrame, *, fdr: float = 0.05, ax: "Axes | Non
     """
     _require_columns(table, ("covariate", "factor", "measure", "estimate", "lower", "upper", "fdr"), "mb.associate")
     require_share("fdr", fdr, "0.05 is usual.")
-    factors = sorted(dict.fromkeys(table["factor"]), key=lambda name: (len(name), name))
+    factors = _in_order(table["factor"])
     covariates = list(dict.fromkeys(table["covariate"]))
     wide = {
         name: table.pivot(index="covariate", columns="factor", values=name).loc[covariates, factors].to_numpy()
@@ -65,19 +65,30 @@ def plot_associations(table: pd.DataFrame, *, fdr: float = 0.05, ax: "Axes | Non
     return ax
 
 
-def plot_enrichment(table: pd.DataFrame, factor: str, *, n_sets: int = 15, ax: "Axes | None" = None) -> "Axes":
-    """Draw the sets of features that a factor's loadings are most probably larger in, with intervals.
+def plot_enrichment(
+    table: pd.DataFrame,
+    factor: str | None = None,
+    *,
+    n_sets: int = 15,
+    fdr: float = 0.05,
+    ax: "Axes | None" = None,
+) -> "Axes":
+    """Draw the sets of features that loadings are most probably larger in, for one factor or for all.
 
-    A dot is as large as the set and has the colour of the probability that it is enriched.
+    For one factor a dot is the difference with its interval, as large as the set and of the colour of the probability
+    that it is enriched. For all, tiles of sets by factors have that probability, pale where the false discovery rate is
+    above a limit.
 
     Parameters
     ----------
     table
         From `mb.enrichment`: columns `factor, set, n_features, difference, lower, upper, probability, p, fdr`.
     factor
-        Which factor.
+        Which factor; all when left out.
     n_sets
         How many sets to draw, the lowest p first.
+    fdr
+        The limit.
     ax
         Where to draw; a new figure when left out.
 
@@ -91,12 +102,16 @@ def plot_enrichment(table: pd.DataFrame, factor: str, *, n_sets: int = 15, ax: "
         ("factor", "set", "n_features", "difference", "lower", "upper", "probability", "p", "fdr"),
         "mb.enrichment",
     )
+    require_share("fdr", fdr, "0.05 is usual.")
+    count = choose_number("n_sets", n_sets)
+    if factor is None:
+        return _draw_sets_by_factors(table, count, fdr, ax)
     own = table[table["factor"] == factor].sort_values("p", kind="stable")
     if own.empty:
         raise DataError(
             "factor", got=repr(factor)[:80], expected=f"one of {name_some(table['factor'].unique())}", do="Use one."
         )
-    own = own.head(choose_number("n_sets", n_sets)).iloc[::-1].reset_index(drop=True)
+    own = own.head(count).iloc[::-1].reset_index(drop=True)
     ax = new_axes(ax, 5.6, 1.4 + 0.26 * len(own))
     ax.axvline(0, color="black", linewidth=0.8)
     ax.hlines(own.index, own["lower"], own["upper"], color="0.6", linewidth=1.4)
@@ -112,6 +127,21 @@ def plot_enrichment(table: pd.DataFrame, factor: str, *, n_sets: int = 15, ax: "
     ax.text(1.01, -0.01, "FDR", transform=ax.transAxes, fontsize=6.5, va="top")
     describe(ax, x=f"loadings in the set less those outside{_level(table)}", title=f"{factor}: enriched sets")
     add_scale(ax, dots, "probability of enrichment")
+    return ax
+
+
+def _draw_sets_by_factors(table: pd.DataFrame, n_sets: int, fdr: float, ax: "Axes | None") -> "Axes":
+    sets = list(table.groupby("set")["p"].min().sort_values(kind="stable").head(n_sets).index)
+    factors = _in_order(table["factor"])
+    high, rate = (
+        table.pivot(index="set", columns="factor", values=name).loc[sets, factors].to_numpy()
+        for name in ("probability", "fdr")
+    )
+    ax = new_axes(ax, 3.0 + 0.45 * len(factors), 1.3 + 0.24 * len(sets))
+    rows, texts = [plain(name) for name in sets], np.array([[f"{value:.2f}" for value in row] for row in high])
+    tiles = draw_tiles(ax, high, rows=rows, columns=factors, largest=1.0, pale=~(rate <= fdr), texts=texts)
+    ax.set_title(f"Enriched sets\n(pale: false discovery rate above {fdr:.0%})", fontsize=9)
+    add_scale(ax, tiles, "probability of enrichment")
     return ax
 
 
@@ -169,6 +199,11 @@ def _require_columns(table: object, columns: Iterable[str], source: str) -> None
             expected=f"the table of {source}",
             do=f"Pass what {source} returned.",
         )
+
+
+def _in_order(factors: pd.Series) -> list[str]:
+    """Names of factors, F2 before F10."""
+    return sorted((str(name) for name in factors.unique()), key=lambda name: (len(name), name))
 
 
 def _rows(wide: dict[str, np.ndarray]) -> Iterable[tuple[np.ndarray, ...]]:

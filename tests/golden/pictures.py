@@ -112,11 +112,11 @@ def _draw_against(post: mb.Posterior, views: mb.MultiView, ax: Axes) -> Axes:
     return plot.plot_data_scatter(post, views, "rna", strongest, "F1", ax=ax)
 
 
-def _draw_sets(post: mb.Posterior, ax: Axes) -> Axes:
+def _draw_sets(post: mb.Posterior, factor: str | None, ax: Axes) -> Axes:
     names = post.features("rna")
     strong = mb.biomarkers(post, "rna", factors=["F1"])["feature"]
     sets = {"strong": list(strong[:10]), "some": list(names[:12]), "weak": list(strong[-8:])}
-    return plot.plot_enrichment(enrichment(post, "rna", sets, min_size=5), "F1", ax=ax)
+    return plot.plot_enrichment(enrichment(post, "rna", sets, min_size=5), factor, ax=ax)
 
 
 def _make_calibration() -> Calibration:
@@ -181,7 +181,8 @@ PICTURES: Mapping[str, Callable[[mb.Posterior, mb.MultiView, Axes], Axes]] = {
     "bound": lambda post, views, ax: plot.plot_bound(post, ax=ax),
     "starts": lambda post, views, ax: plot.plot_starts(post, ax=ax),
     "associations": lambda post, views, ax: plot.plot_associations(associate(post, make_clinical(post)), ax=ax),
-    "enrichment": lambda post, views, ax: _draw_sets(post, ax),
+    "enrichment": lambda post, views, ax: _draw_sets(post, "F1", ax),
+    "enrichment_heatmap": lambda post, views, ax: _draw_sets(post, None, ax),
     "information": lambda post, views, ax: plot.plot_information(information(post), ax=ax),
     "ranks": lambda post, views, ax: plot.plot_ranks(_make_calibration(), ax=ax),
     "coverage": lambda post, views, ax: plot.plot_coverage(_make_calibration(), ax=ax),
@@ -191,14 +192,17 @@ PICTURES: Mapping[str, Callable[[mb.Posterior, mb.MultiView, Axes], Axes]] = {
 }
 
 
-def render(name: str, subject: Subject, path: Path) -> None:
-    """Draw one picture without text, whose look is the font's and not ours."""
+def render(name: str, subject: Subject, path: Path) -> list[str]:
+    """Draw one picture without text, whose look is the font's and not ours, and return the text."""
     with style.context("default"):
         figure = Figure(figsize=(3.2, 2.4), dpi=60)
-        PICTURES[name](*subject, figure.add_axes((0.15, 0.1, 0.75, 0.7)))
+        ax = figure.add_axes((0.15, 0.1, 0.75, 0.7))
+        assert PICTURES[name](*subject, ax) is ax
+        texts = [own.get_text() for own in figure.findobj(Text)]
         for artist in figure.findobj(lambda own: isinstance(own, Text | Legend)):
             artist.set_visible(False)
         figure.savefig(path, format="png", metadata={"Software": None})
+    return texts
 
 
 if __name__ == "__main__":

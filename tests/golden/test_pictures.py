@@ -1,5 +1,6 @@
 """Figures look as they did: each is drawn and compared with its stored picture."""
 
+import inspect
 from pathlib import Path
 
 import matplotlib as mpl
@@ -26,8 +27,12 @@ def subject() -> Subject:
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_picture_looks_as_it_did(name: str, subject: Subject, tmp_path: Path) -> None:
-    render(name, subject, tmp_path / "drawn.png")
+def test_picture_looks_as_it_did(name: str, subject: Subject, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(plt, "show", lambda: pytest.fail("a figure showed itself"))
+    before = plt.get_fignums()
+    texts = render(name, subject, tmp_path / "drawn.png")
+    assert plt.get_fignums() == before
+    assert [text for text in texts for own in subject[0].subjects if own in text] == []
     stored = FOLDER / f"{name}.png"
     assert compare_images(str(stored), str(tmp_path / "drawn.png"), TOLERANCE) is None
     assert stored.stat().st_size < 15_000
@@ -44,6 +49,12 @@ def test_pictures_differ_by_more_than_the_tolerance() -> None:
 def test_every_figure_has_a_picture_or_a_test_of_its_own() -> None:
     source = (FOLDER.parent / "pictures.py").read_text(encoding="utf-8")
     assert [name for name in plot.__all__ if f"plot.{name}(" not in source and name not in ELSEWHERE] == []
+
+
+def test_every_figure_takes_axes_and_makes_its_own_without() -> None:
+    for name in set(plot.__all__) - {"plot_factor", "save_figure"}:
+        own = inspect.signature(getattr(plot, name)).parameters["ax"]
+        assert (own.kind, own.default) == (own.KEYWORD_ONLY, None)
 
 
 def test_every_stored_picture_is_drawn() -> None:

@@ -438,6 +438,12 @@ def test_enrichment_draws_the_likeliest_sets_of_a_factor(post, ax):
     np.testing.assert_allclose(ends_of(ax, 0), own[["lower", "upper"]].iloc[::-1])
     with pytest.raises(DataError, match="F9"):
         plot.plot_enrichment(found, "F9")
+    other = Figure().add_subplot()
+    plot.plot_enrichment(found, n_sets=2, ax=other)
+    sets = [label.get_text() for label in other.get_yticklabels()]
+    assert sets == list(found.groupby("set")["p"].min().sort_values().head(2).index)
+    high = found.pivot(index="set", columns="factor", values="probability").loc[sets]
+    np.testing.assert_allclose(other.images[0].get_array(), high)
 
 
 def test_information_bars_are_what_a_view_tells(post, ax):
