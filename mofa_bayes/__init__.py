@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mofa_bayes.checking import Sizes, check_calibration
     from mofa_bayes.choosing import Choice, choose_n_factors
     from mofa_bayes.cross_fitting import cross_fit
-    from mofa_bayes.data import events
+    from mofa_bayes.data import events, steps
     from mofa_bayes.data.annotated import read_mudata
     from mofa_bayes.data.cohorts import load_transbig
     from mofa_bayes.data.imaging import read_image_features, read_volumes, to_volume
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from mofa_bayes.data.multiview import MultiView
     from mofa_bayes.data.readers import read_clinical, read_views
     from mofa_bayes.data.simulate import Design, simulate_cohort
+    from mofa_bayes.data.steps import Preparation, prepare
     from mofa_bayes.engines.sampling import Sampling
     from mofa_bayes.engines.vi.settings import Ascent
     from mofa_bayes.explain import (
@@ -83,8 +84,10 @@ if TYPE_CHECKING:
     )
     from mofa_bayes.zoo import list_models, load_model
 
-_MODULES = {"events": "data.events"}
+_MODULES = {"events": "data.events", "steps": "data.steps"}
 _HOMES = {
+    "Preparation": "data.steps",
+    "prepare": "data.steps",
     "ARD": "spec",
     "ARDFactors": "spec",
     "Ascent": "engines.vi.settings",
@@ -166,6 +169,7 @@ __all__ = [
     "Normal",
     "Ordinal",
     "Posterior",
+    "Preparation",
     "RiskModel",
     "Risks",
     "Sampling",
@@ -198,6 +202,7 @@ __all__ = [
     "load_model",
     "load_transbig",
     "partial_information",
+    "prepare",
     "read_clinical",
     "read_gmt",
     "read_image_features",
@@ -207,6 +212,7 @@ __all__ = [
     "read_volumes",
     "sharing",
     "simulate_cohort",
+    "steps",
     "to_volume",
     "variance_explained",
 ]
