@@ -32,7 +32,8 @@ def feature_response(
     -------
     One row per group of the fit and value: `group`, `value`, `mean`, `sd`, `lower`, `upper`, `level` of
     E[y | factor = value] on the scale of the data: the feature's units, a probability (bernoulli), counts at exposure
-    1. The interval holds uncertainty about intercept and loading, not noise.
+    1; the prepared scale where `mb.prepare` made the views. The interval holds uncertainty about intercept and
+    loading, not noise.
 
     Raises
     ------

@@ -23,6 +23,7 @@ from mofa_bayes.plot.axes import (
     plain,
 )
 from mofa_bayes.posterior import Posterior
+from mofa_bayes.posterior.project import prepare_new
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -177,7 +178,8 @@ def _shift_apart(y: np.ndarray) -> np.ndarray:
 
 
 def _take(post: Posterior, views: MultiView, view: str, features: list[str]) -> pd.DataFrame:
-    """Values of some features in the subjects of the fit who have the view."""
+    """Values of some features in the subjects of the fit who have the view, prepared as those of the fit were."""
+    views = prepare_new(post.tree, views)
     absent = set(features) - set(views.features(view))
     if absent:
         raise DataError(

@@ -9,7 +9,7 @@ from matplotlib.collections import EllipseCollection, LineCollection, PathCollec
 from matplotlib.figure import Figure
 
 import mofa_bayes as mb
-from mofa_bayes import plot
+from mofa_bayes import plot, steps
 from mofa_bayes.checking import Calibration
 from mofa_bayes.errors import DataError, FitError
 from mofa_bayes.explain import associate, correlate_factors, enrichment, feature_response, information, summarise
@@ -551,3 +551,18 @@ def test_predictions_of_every_family_are_drawn_in_order(ax, labels, places, at, 
     assert SENTINEL not in text_of(ax)
     with pytest.raises(DataError, match="one of"):
         plot.plot_risk(scores, time=77.0)
+
+
+def test_measured_views_are_drawn_as_they_were_prepared_for_the_fit(ax):
+    rng = np.random.default_rng(5)
+    factor = rng.standard_normal((50, 1))
+    rates = np.exp(3 + 0.6 * factor * [1, -1, 1, 1, -1, 1] + 0.2 * rng.standard_normal((50, 6)))
+    table = pd.DataFrame(rates, index=[f"{SENTINEL}{n}" for n in range(50)], columns=list("abcdef"))
+    measured = mb.MultiView.from_frames({"rna": table})
+    prepared = mb.prepare(measured, {"rna": [steps.Log1p()]})
+    post = mb.fit(prepared, mb.FactorModel(n_factors=1), seed=0, n_draws=40, progress=False)
+    other = Figure().add_subplot()
+    plot.plot_data_scatter(post, measured, "rna", "a", "F1", ax=ax)
+    plot.plot_data_scatter(post, prepared, "rna", "a", "F1", ax=other)
+    np.testing.assert_allclose(points_of(ax), points_of(other))
+    assert ax.lines[0].get_ydata().max() < 10
