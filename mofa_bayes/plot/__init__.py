@@ -14,7 +14,7 @@ from mofa_bayes.plot.loadings_maps import plot_loadings_heatmap, plot_loadings_s
 from mofa_bayes.plot.meaning import plot_associations, plot_enrichment, plot_information
 from mofa_bayes.plot.risk import plot_risk
 from mofa_bayes.plot.sharing import plot_sharing
-from mofa_bayes.plot.variance import plot_variance
+from mofa_bayes.plot.variance import plot_feature_profile, plot_variance
 from mofa_bayes.plot.views import plot_views
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "plot_factor_correlation",
     "plot_factor_scatter",
     "plot_factor_values",
+    "plot_feature_profile",
     "plot_information",
     "plot_loadings",
     "plot_loadings_heatmap",

@@ -185,7 +185,8 @@ def _name_strongest(ax: "Axes", named: "pd.DataFrame", n_features: int) -> None:
     for is_upper in (True, False):
         own = named[(named["mean"] >= 0) == is_upper]
         own = own.iloc[::-1] if is_upper else own
-        step = 0.065 * (high - low)
+        # From the edge towards 0, which is where the curve passes under the names.
+        step = min(0.065 * (high - low), 0.9 * abs(high if is_upper else low) / max(len(own), 1))
         for number, (place, row) in enumerate(own.iterrows()):
             edge = high - step * (number + 0.5) if is_upper else low + step * (number + 0.5)
             ax.annotate(

@@ -1,13 +1,13 @@
-"""What explains what: variance explained per view and factor, in all patients or by group."""
+"""What explains what: variance explained per view and factor, in all patients or by group, and of one feature."""
 
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 
-from mofa_bayes.explain import summarise, variance_explained
+from mofa_bayes.explain import feature_profile, summarise, variance_explained
 from mofa_bayes.explain.summarise import require_choice
-from mofa_bayes.plot.axes import add_legend, add_scale, color_of, describe, draw_tiles, new_axes, plain
+from mofa_bayes.plot.axes import BLUE, GREY, RED, add_legend, add_scale, color_of, describe, draw_tiles, new_axes, plain
 from mofa_bayes.posterior import Posterior
 
 if TYPE_CHECKING:
@@ -54,6 +54,40 @@ def plot_variance(
     what = "by each factor" if kind == "bars" else "by all factors"
     describe(ax, y="% of the view's variance", title=f"Variance explained {what}, {level:.0%} intervals")
     add_legend(ax)
+    return ax
+
+
+def plot_feature_profile(
+    post: Posterior, view: str, feature: str, *, level: float = 0.95, ax: "Axes | None" = None
+) -> "Axes":
+    """Draw which factors explain a feature, and how much of it is noise.
+
+    Parameters
+    ----------
+    post
+        A posterior.
+    view, feature
+        Which feature.
+    level
+        Probability that an interval holds.
+    ax
+        Where to draw; a new figure when left out.
+
+    Raises
+    ------
+    DataError
+        A name is unknown, or `level` is not in (0, 1).
+    """
+    table = feature_profile(post, view, feature, level=level)
+    share = 100 * table[["variance", "variance_lower", "variance_upper"]]
+    color = np.where(table["mean"].isna(), GREY, np.where(table["mean"] >= 0, BLUE, RED))
+    ax = new_axes(ax, 1.8 + 0.42 * len(table), 2.8)
+    ax.axhline(0, color="black", linewidth=0.8)
+    ax.bar(table.index, share["variance"], 0.7, color=color, alpha=0.55)
+    ax.vlines(table.index, share["variance_lower"], share["variance_upper"], color=color, linewidth=1.4)
+    ax.set_xticks(table.index, table["factor"])
+    title = f"{plain(view)}: {plain(feature)} (blue: positive loading)"
+    describe(ax, y=f"% of its variance, {level:.0%} intervals", title=title)
     return ax
 
 

@@ -183,6 +183,7 @@ PICTURES: Mapping[str, Callable[[mb.Posterior, mb.MultiView, Axes], Axes]] = {
     "associations": lambda post, views, ax: plot.plot_associations(associate(post, make_clinical(post)), ax=ax),
     "enrichment": lambda post, views, ax: _draw_sets(post, "F1", ax),
     "enrichment_heatmap": lambda post, views, ax: _draw_sets(post, None, ax),
+    "feature_profile": lambda post, views, ax: plot.plot_feature_profile(post, "rna", "rna_4", ax=ax),
     "information": lambda post, views, ax: plot.plot_information(information(post), ax=ax),
     "ranks": lambda post, views, ax: plot.plot_ranks(_make_calibration(), ax=ax),
     "coverage": lambda post, views, ax: plot.plot_coverage(_make_calibration(), ax=ax),

@@ -446,6 +446,16 @@ def test_enrichment_draws_the_likeliest_sets_of_a_factor(post, ax):
     np.testing.assert_allclose(other.images[0].get_array(), high)
 
 
+def test_profile_of_a_feature_adds_up_and_has_its_intervals(post, ax):
+    plot.plot_feature_profile(post, "rna", "rna_3", ax=ax)
+    table = mb.feature_profile(post, "rna", "rna_3")
+    heights = [bar.get_height() for bar in ax.patches]
+    assert sum(heights) == pytest.approx(100, abs=1e-3)
+    np.testing.assert_allclose(heights, 100 * table["variance"])
+    assert [label.get_text() for label in ax.get_xticklabels()] == [*post.factor_names, "noise"]
+    np.testing.assert_allclose(ends_of(ax, 1)[:, 1], 100 * table["variance_upper"])
+
+
 def test_information_bars_are_what_a_view_tells(post, ax):
     found = information(post)
     plot.plot_information(found, ax=ax)
