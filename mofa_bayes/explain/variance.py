@@ -42,14 +42,15 @@ def variance_explained(post: Posterior, *, by_group: bool = False) -> xr.Dataset
     """
     require_aligned(post)
     subject = post.factors()["subject"]
-    groups = post.groups().sel(subject=subject).values
-    members = [groups == name for name in np.unique(groups)] if by_group else [np.full(len(groups), True)]
+    groups = post.groups().sel(subject=subject).values if by_group else np.full(len(subject), ALL)
+    names = np.unique(groups)
+    members = [groups == name for name in names]
     parts = np.stack([[_divide(post, view, rows) for view in post.views] for rows in members])
     by_factor, alone = (np.moveaxis(own, (0, 1), (2, 3)) for own in np.moveaxis(parts, 2, 0))
     coords = {
         "chain": post.factors()["chain"].values,
         "draw": post.factors()["draw"].values,
-        "group": np.unique(groups) if by_group else [ALL],
+        "group": names,
         "view": list(post.views),
         "factor": list(post.factor_names),
     }
