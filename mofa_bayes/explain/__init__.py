@@ -2,11 +2,13 @@
 
 from mofa_bayes.explain.association import associate, association_draws
 from mofa_bayes.explain.biomarkers import biomarkers
+from mofa_bayes.explain.correlation import correlate_factors
 from mofa_bayes.explain.enrichment import enrichment, enrichment_draws
 from mofa_bayes.explain.enrichment_test import enrichment_test
 from mofa_bayes.explain.genesets import read_gmt
 from mofa_bayes.explain.information import information, information_about, partial_information
 from mofa_bayes.explain.profile import feature_profile, feature_shares
+from mofa_bayes.explain.response import feature_response
 from mofa_bayes.explain.sharing import sharing
 from mofa_bayes.explain.summarise import summarise
 from mofa_bayes.explain.variance import variance_explained
@@ -15,10 +17,12 @@ __all__ = [
     "associate",
     "association_draws",
     "biomarkers",
+    "correlate_factors",
     "enrichment",
     "enrichment_draws",
     "enrichment_test",
     "feature_profile",
+    "feature_response",
     "feature_shares",
     "information",
     "information_about",

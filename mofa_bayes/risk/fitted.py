@@ -1,6 +1,5 @@
 """FittedRisk: the posterior of a risk model, and what it says of effects and of patients."""
 
-import html
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from mofa_bayes.card import render_card
 from mofa_bayes.errors import DataError, MofaBayesWarning, SpecError, name_some
 from mofa_bayes.posterior.moments import FactorMoments
 from mofa_bayes.risk.evaluation.risks import Risks
@@ -253,8 +253,7 @@ class FittedRisk:
         return f"<FittedRisk: {self.spec.outcome!r}, {self.spec.method}; {terms}; {self.n_subjects} subjects>"
 
     def _repr_html_(self) -> str:
-        table = self.summary().to_html(border=0, float_format=lambda x: f"{x:.3g}")
-        return f"<div><strong>{html.escape(repr(self)[1:-1])}</strong>{table}</div>"
+        return render_card(repr(self), self.summary())
 
     def _moments_of(self, post: FactorMoments | HasMoments) -> FactorMoments:
         moments = moments_of(post)

@@ -1,7 +1,7 @@
 """RiskModel: which outcome, which covariates, and how the uncertainty of factors enters, as one value."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
@@ -9,6 +9,7 @@ import pandas as pd
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
+from mofa_bayes.card import render_card
 from mofa_bayes.errors import SpecError, name_some
 from mofa_bayes.posterior.moments import FactorMoments
 from mofa_bayes.risk.density import Compiled
@@ -167,6 +168,15 @@ class RiskModel:
             n_subjects=len(moments.subjects),
             fingerprint=str(getattr(post, "fingerprint", "")),
         )
+
+    def summary(self) -> pd.DataFrame:
+        """Say what is believed, indexed by the part of the model it is about."""
+        parts = {own.name: getattr(self, own.name) for own in fields(self)} | {"covariates": ", ".join(self.covariates)}
+        shown = {name: str(own) or "none" for name, own in parts.items()}
+        return pd.DataFrame({"value": shown}).rename_axis("part")
+
+    def _repr_html_(self) -> str:
+        return render_card(f"RiskModel of {', '.join(self.outcome.columns)}", self.summary())
 
     def _prepare(self, moments: FactorMoments, clinical: pd.DataFrame) -> Prepared:
         observed = self.outcome.read(clinical, moments.subjects)

@@ -1,4 +1,4 @@
-"""The command line on files: from events and folders to scores of new patients, with exit codes and a log for machines."""
+"""The command line on files: from events and folders to scores, with exit codes and a log for machines."""
 
 import json
 
@@ -73,9 +73,9 @@ def test_a_folder_is_fitted_as_the_configuration_says_and_the_log_is_json(fitted
     post = mb.load(fitted[0])
     assert post.n_subjects == N
     assert json.loads(post.tree["preparation"].attrs["steps"])["rna"][0]["kind"] == "log1p"
-    assert len(post.tree["cross_fits"]["fold"]) == 5
+    assert post.tree["cross_fits"].sizes["fold"] == 5
     lines = [json.loads(line) for line in fitted[1].splitlines()]
-    assert [line["event"] for line in lines if line["level"] == "info"][0] == "read views"
+    assert next(line["event"] for line in lines if line["level"] == "info") == "read views"
     assert all({"time", "level", "event"} <= set(line) for line in lines)
 
 
@@ -155,7 +155,7 @@ def test_events_become_views_and_those_of_new_patients_have_the_same_features(tm
         (("project", "{}/model.toml", "{}/new"), 6, "model.toml"),
         (("risk", "{}/fit.nc", "{}/old/clinical.csv", "--outcome", "wish:x"), 4, "wish"),
         (("risk", "{}/fit.nc", "{}/old/clinical.csv", "--outcome", "binary:sex"), 3, "sex"),
-        (("risk", "{}/fit.nc", "{}/old/clinical.csv", "--outcome", "binary:event", "--covariate", "height"), 3, "height"),
+        (("risk", "{}/fit.nc", "{}/old/clinical.csv", "--outcome", "count:event", "--covariate", "height"), 3, "height"),
         (("score", "{}/fit.nc", "{}/fit.nc", "{}/new"), 6, "another kind"),
         (("score", "{}/fit.nc", "{}/risk.nc", "{}/new", "--time", "1.0"), 3, "clinical"),
         (("project", "{}/fit.nc", "{}/new", "--out", "{}/factors.xlsx"), 6, "xlsx"),
@@ -178,7 +178,7 @@ def test_an_error_in_the_log_for_machines_has_its_four_parts(folder):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[modell]\n", "modell"), ("[model\n", "valid TOML"), ("[steps]\nrna = 3\n", "steps"),
+        ("[rules]\n", "rules"), ("[model\n", "valid TOML"), ("[steps]\nrna = 3\n", "steps"),
         ('[steps]\nrna = ["polish"]\n', "polish"), ("[likelihoods]\nrna = 3\n", "likelihoods"),
         ("events = 3\n", "events"), ('[events]\nx = { rule = "guess" }\n', "guess"),
         ('[events]\nx = { rule = "mean", colour = 1 }\n', "colour"), ('[model]\nn_factors = "many"\n', "n_factors"),
