@@ -108,7 +108,7 @@ def contrast_groups(post: Posterior, reference: str | None = None, *, level: flo
     base = shares.sel(group=chosen, drop=True)
     others = shares.sel(group=[name for name in names if name != chosen])
     difference = others - base
-    tails = difference.quantile([0.5 - level / 2, 0.5 + level / 2], "point")
+    tails = difference.quantile([0.5 - level / 2, 0.5 + level / 2], "point", skipna=False)
     mean, above = difference.mean("point"), (difference > 0).mean("point")
     table = xr.Dataset(
         {
