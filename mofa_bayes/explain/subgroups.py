@@ -151,7 +151,7 @@ def find_subgroups(
                 shape=shape,
                 floor=1e-3,
                 max_iterations=max_iterations,
-                tolerance=1e-7,
+                tolerance=1e-6,
             )
             for start in own.spawn(1 if number == 1 else n_starts)
         ]
