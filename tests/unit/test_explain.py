@@ -111,10 +111,10 @@ def test_unaligned_draws_are_refused(post, explain):
 
 
 def test_called_at_a_rate_the_true_rate_is_that():
-    """Draws from the exact posterior of a spike and a slab: over 20 tables, 5 % of the calls are false."""
+    """Draws from the exact posterior of a spike and a slab: over 12 tables, 5 % of the calls are false."""
     rng = np.random.default_rng(0)
     false, called = np.zeros(3), np.zeros(3)
-    for _ in range(20):
+    for _ in range(12):
         is_active = rng.random((360, 2)) < 0.2
         truth = is_active * rng.standard_normal((360, 2))
         seen = truth + 0.3 * rng.standard_normal(truth.shape)
