@@ -10,7 +10,7 @@ The tree tells the story, and data flow one way through it:
     explain/     what it means        variance explained, sharing, biomarkers
     risk/        what to expect       outcome families, the marginal likelihood, RiskModel, scores, metrics
     checking/    is it calibrated     simulation-based calibration and coverage, for any model and engine
-    export/      where it goes        tables
+    export/      where it goes        tables, MOFA's file, MuData
     plot/        one function per question
 
     import mofa_bayes as mb
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mofa_bayes.engines.sampling import Sampling
     from mofa_bayes.engines.vi.settings import Ascent
     from mofa_bayes.explain import biomarkers, sharing, variance_explained
+    from mofa_bayes.export import export_mofa, read_mofa, to_anndata, to_mudata
     from mofa_bayes.fitting import fit
     from mofa_bayes.graph import graph
     from mofa_bayes.posterior import Posterior, load
@@ -83,6 +84,7 @@ _HOMES = {
     "diagnose": "posterior.diagnose",
     "choose_n_factors": "choosing",
     "evaluate": "risk",
+    "export_mofa": "export",
     "fit": "fitting",
     "graph": "graph",
     "list_models": "zoo",
@@ -90,9 +92,12 @@ _HOMES = {
     "load_model": "zoo",
     "load_transbig": "data.cohorts",
     "read_clinical": "data.readers",
+    "read_mofa": "export",
     "read_views": "data.readers",
     "sharing": "explain",
     "simulate_cohort": "data.simulate",
+    "to_anndata": "export",
+    "to_mudata": "export",
     "variance_explained": "explain",
 }
 
@@ -126,6 +131,7 @@ __all__ = [
     "choose_n_factors",
     "diagnose",
     "evaluate",
+    "export_mofa",
     "fit",
     "graph",
     "list_models",
@@ -133,9 +139,12 @@ __all__ = [
     "load_model",
     "load_transbig",
     "read_clinical",
+    "read_mofa",
     "read_views",
     "sharing",
     "simulate_cohort",
+    "to_anndata",
+    "to_mudata",
     "variance_explained",
 ]
 

@@ -29,7 +29,7 @@ def variance_explained(post: Posterior) -> xr.Dataset:
     FitError
         The posterior's draws are not aligned.
     """
-    require_aligned(post)
+    require_aligned(post, means_suffice=True)
     by_factor, alone = [], []
     for view in post.views:
         has_view = post.has_view(view)

@@ -1,5 +1,8 @@
-"""Where results go: tables as files."""
+"""Where results go: tables, the files and objects of neighbours, and the report."""
 
+from mofa_bayes.export.mofa import export_mofa
+from mofa_bayes.export.mofa_reading import read_mofa
+from mofa_bayes.export.scverse import to_anndata, to_mudata
 from mofa_bayes.export.tables import write_csv
 
-__all__ = ["write_csv"]
+__all__ = ["export_mofa", "read_mofa", "to_anndata", "to_mudata", "write_csv"]

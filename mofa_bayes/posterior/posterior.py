@@ -81,6 +81,11 @@ class Posterior:
         return bool(self.tree.attrs["aligned"])
 
     @property
+    def has_uncertainty(self) -> bool:
+        """Whether draws say how sure anything is; a file of another package may hold means alone."""
+        return bool(self.tree.attrs.get("has_uncertainty", 1))
+
+    @property
     def bound(self) -> xr.DataArray:
         """Evidence lower bound after each iteration, in nats, constants included (engine vi).
 
@@ -162,6 +167,7 @@ class Posterior:
 
     def factor_moments(self) -> FactorMoments:
         """Mean and covariance of each subject's factors."""
+        self.require_uncertainty("moments of factors")
         return FactorMoments.from_dataset(self._group("moments"))
 
     def project(self, new: MultiView | Mapping[str, pd.DataFrame]) -> FactorMoments:
@@ -184,6 +190,7 @@ class Posterior:
         DataError
             No view, or no feature of a view, is one the model knows.
         """
+        self.require_uncertainty("projection")
         return project_views(self.tree, new)
 
     def impute(
@@ -209,10 +216,39 @@ class Posterior:
         Dataset with `mean_<view>`, `lower_<view>` and `upper_<view>` (subject, feature_<view>) on the scale of the
         data. A bernoulli entry gets its probability of 1. Observed entries are returned as they are.
         """
+        self.require_uncertainty("imputation")
         views = as_views(self.tree, views)
         is_same = views.fingerprint == self.tree.attrs["data_fingerprint"]
         moments = self.factor_moments().sel(views.subjects) if is_same else self.project(views)
         return impute_views(self.tree, views, moments, level=level, rng=make_rng(seed))
+
+    def with_log_likelihood(self, views: MultiView) -> "Posterior":
+        """Return the posterior with a group `log_likelihood` in its tree, for `az.loo(post.tree)`.
+
+        Parameters
+        ----------
+        views
+            The data of the fit.
+
+        Returns
+        -------
+        Posterior
+            `tree["log_likelihood"]` holds `subject_density` (chain, draw, subject): the log density of each subject's
+            observed entries on the data's own scale, the factors integrated out (exactly where all features are
+            gaussian, by Laplace's method otherwise; see `posterior/diagnose/pointwise.py`). Leaving out a subject
+            predicts it as a new one. It is patient-level data.
+
+        Raises
+        ------
+        DataError
+            `views` are not those of the fit.
+        FitError
+            Factors may be zero, so that no closed form integrates them out, or there are means alone.
+        """
+        from mofa_bayes.posterior.diagnose.pointwise import add_log_likelihood
+
+        self.require_uncertainty("log likelihood")
+        return Posterior(add_log_likelihood(self, views))
 
     def save(self, path: str | Path) -> None:
         """Write to a NetCDF file, atomically.
@@ -244,6 +280,16 @@ class Posterior:
 
     def _repr_html_(self) -> str:
         return f"<div><strong>{html.escape(repr(self)[1:-1])}</strong>{self.summary().to_html(border=0)}</div>"
+
+    def require_uncertainty(self, what: str) -> None:
+        """Raise FitError where the posterior holds means alone, which `what` cannot be computed from."""
+        if not self.has_uncertainty:
+            raise FitError(
+                f"{what} of a posterior",
+                got=f"one of {self.tree.attrs['engine']!r}, whose file holds means and no uncertainty",
+                expected="a posterior with draws",
+                do="Fit the data here with mb.fit; post.factors() and post.loadings(view) give the means.",
+            )
 
     def _require_vi(self, what: str) -> None:
         if "bound" not in self._group("fit"):
