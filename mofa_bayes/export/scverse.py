@@ -70,11 +70,13 @@ def to_mudata(post: Posterior, target: "MuData | MultiView") -> "MuData":
         )
     for view in post.views:
         _write_loadings(post, target.mod[view], view)
-    # The whole lists variables modality by modality: its rows are looked up, because that order is not the views'.
     for key in (LOADINGS, f"{LOADINGS}_sd"):
-        blank = {name: np.full((own.n_vars, len(post.factor_names)), np.nan) for name, own in target.mod.items()}
-        blocks = [own.varm[key] if name in post.views else blank[name] for name, own in target.mod.items()]
-        target.varm[key] = np.concatenate(blocks)
+        whole = np.full((target.n_vars, len(post.factor_names)), np.nan)
+        for view in post.views:
+            # One more than where each variable of the whole stands in the modality, 0 where it does not.
+            place = np.asarray(target.varmap[view]).astype(np.intp)
+            whole[place > 0] = target.mod[view].varm[key][place[place > 0] - 1]
+        target.varm[key] = whole
     _write_subjects(post, target)
     return target
 
