@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mofa_bayes.engines.sampling import Sampling
     from mofa_bayes.engines.vi.settings import Ascent
     from mofa_bayes.explain import biomarkers, sharing, variance_explained
-    from mofa_bayes.export import export_mofa, read_mofa, to_anndata, to_mudata
+    from mofa_bayes.export import export_mofa, read_mofa, to_anndata, to_mudata, write_report
     from mofa_bayes.fitting import fit
     from mofa_bayes.graph import graph
     from mofa_bayes.posterior import Posterior, load
@@ -99,6 +99,7 @@ _HOMES = {
     "to_anndata": "export",
     "to_mudata": "export",
     "variance_explained": "explain",
+    "write_report": "export",
 }
 
 __all__ = [
@@ -146,6 +147,7 @@ __all__ = [
     "to_anndata",
     "to_mudata",
     "variance_explained",
+    "write_report",
 ]
 
 
