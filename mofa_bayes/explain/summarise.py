@@ -22,7 +22,7 @@ def summarise(draws: xr.DataArray, *, level: float = 0.95) -> pd.DataFrame:
     """
     require_level(level)
     points = draws.stack(point=("chain", "draw"))
-    tails = points.astype(np.float64).quantile([0.5 - level / 2, 0.5 + level / 2], dim="point")
+    tails = points.astype(np.float64).quantile([0.5 - level / 2, 0.5 + level / 2], dim="point", skipna=False)
     table = xr.Dataset(
         {
             "mean": points.mean("point", dtype=np.float64),

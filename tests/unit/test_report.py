@@ -59,7 +59,7 @@ def test_it_answers_the_five_questions_in_order(full):
 
 def test_it_says_what_the_tables_of_the_package_say(full, post, cohort):
     text = " ".join(parse(full).text)
-    assert mb.diagnose(post, cohort.views, n_draws=100).reasons[0].split(":")[0][1:] in text
+    assert mb.diagnose(post, cohort.views, n_draws=50).reasons[0].split(":")[0][1:] in text
     assert f"{len(post.factor_names)} latent factors of 80 subjects" in text
     assert "c_index" in text or "auc" in text.lower()
     data = read_data(full)

@@ -185,4 +185,4 @@ function startFeatures() {
 
 startFeatures();
 startPage();
-document.documentElement.dataset.ready = "yes";
+document.documentElement.dataset.ready = String(Math.round(performance.now())); // ms since the page was asked for
