@@ -70,7 +70,7 @@ def export_mofa(
         )
     import h5py
 
-    content = _Content.read(post, views.sel(post.subjects), rename or {})
+    content = _Content.read(post, views, rename or {})
     with replacing(path) as part, h5py.File(part, "w") as file:
         _write_names(file, content)
         _write_data(file, content)
@@ -93,6 +93,8 @@ class _Content:
 
     @classmethod
     def read(cls, post: Posterior, views: MultiView, rename: Mapping[str, str]) -> "_Content":
+        factors, factors_sd = read_factors(post)
+        views = views.sel(post.subjects)
         labels = post.groups().values.astype(np.str_)
         means = {view: read_view(post, view) for view in post.views}
         known = [str(name) for name in post.tree.children["moments"].to_dataset()["group"].values]
@@ -100,7 +102,6 @@ class _Content:
         covariates = np.zeros((len(labels), 0))
         if views.covariates is not None and next(iter(means.values())).effects.size:
             covariates = post.preprocessing.standardise(views.covariates.values)
-        factors, factors_sd = read_factors(post)
         return cls(
             post=post,
             views=split_views(post, rename),

@@ -1,17 +1,17 @@
 """Results beside the data in MuData and AnnData: placed by the names of views, features and subjects."""
 
-import importlib
 import json
 import warnings
 from collections.abc import Iterable
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from mofa_bayes.data.extras import import_extra
 from mofa_bayes.data.multiview import MultiView
-from mofa_bayes.errors import DataError, IgnoredWarning, MissingExtraError, name_some
+from mofa_bayes.errors import DataError, IgnoredWarning, name_some
 from mofa_bayes.explain import variance_explained
 from mofa_bayes.export.means import Array, read_factors, read_view
 from mofa_bayes.posterior import Posterior
@@ -57,7 +57,7 @@ def to_mudata(post: Posterior, target: "MuData | MultiView") -> "MuData":
     IgnoredWarning
         The target lacks some features of the posterior.
     """
-    mudata = _import("mudata")
+    mudata = import_extra("mudata", "mudata", "MuData")
     if isinstance(target, MultiView):
         target = mudata.MuData({view: _make_anndata(target, view) for view in target.names})
     absent = [view for view in post.views if view not in getattr(target, "mod", {})]
@@ -68,6 +68,7 @@ def to_mudata(post: Posterior, target: "MuData | MultiView") -> "MuData":
             expected=f"a MuData with modalities {', '.join(post.views)}, or the MultiView of the fit",
             do="Name modalities as the views of the fit.",
         )
+    factors = read_factors(post)
     for view in post.views:
         _write_loadings(post, target.mod[view], view)
     for key in (LOADINGS, f"{LOADINGS}_sd"):
@@ -77,7 +78,7 @@ def to_mudata(post: Posterior, target: "MuData | MultiView") -> "MuData":
             place = np.asarray(target.varmap[view]).astype(np.intp)
             whole[place > 0] = target.mod[view].varm[key][place[place > 0] - 1]
         target.varm[key] = whole
-    _write_subjects(post, target)
+    _write_subjects(post, target, factors)
     return target
 
 
@@ -93,7 +94,7 @@ def to_anndata(post: Posterior, target: "AnnData | MultiView", *, view: str | No
     view
         Which view it is; may be left out where the posterior has one.
     """
-    anndata = _import("anndata")
+    anndata = import_extra("anndata", "mudata", "AnnData")
     own = post.views[0] if view is None and len(post.views) == 1 else view
     if own is None or own not in post.views:
         raise DataError("view", got=repr(view), expected=f"one of {', '.join(post.views)}", do="Pass view=...")
@@ -104,22 +105,10 @@ def to_anndata(post: Posterior, target: "AnnData | MultiView", *, view: str | No
             "target", got=type(target).__name__, expected="an AnnData, or the MultiView of the fit", do="Pass one."
         )
     annotated: AnnData = target
+    factors = read_factors(post)
     _write_loadings(post, annotated, own)
-    _write_subjects(post, annotated)
+    _write_subjects(post, annotated, factors)
     return annotated
-
-
-def _import(name: str) -> Any:  # noqa: ANN401
-    """Import mudata or anndata, or say how to get it."""
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise MissingExtraError(
-            f"package {name}",
-            got="none installed",
-            expected=f"{name}, which this format needs",
-            do="Install it: pip install 'mofa-bayes[mudata]'.",
-        ) from error
 
 
 def _make_anndata(views: MultiView, view: str) -> "AnnData":
@@ -144,9 +133,9 @@ def _write_loadings(post: Posterior, target: "AnnData", view: str) -> None:
         target.varm[key] = _place(values, rows, known)
 
 
-def _write_subjects(post: Posterior, target: "AnnData | MuData") -> None:
+def _write_subjects(post: Posterior, target: "AnnData | MuData", factors: tuple[Array, Array]) -> None:
     rows, known = _look_up(post.subjects, target.obs_names, "subjects")
-    for key, values in zip((FACTORS, f"{FACTORS}_sd"), read_factors(post), strict=True):
+    for key, values in zip((FACTORS, f"{FACTORS}_sd"), factors, strict=True):
         target.obsm[key] = _place(values, rows, known)
     shares = variance_explained(post).mean(("chain", "draw"))
     target.uns["mofa"] = {

@@ -1,7 +1,7 @@
 """What a report costs: seconds to make, bytes, and milliseconds until Chromium can be clicked in it.
 
-`PYTHONPATH=. python tests/benchmarks/report.py`: 5,000 features of 500 subjects, with views and scores. Must hold: under
-10 s to make, under 5 MB, interactive within 2 s (medians of three visits).
+`PYTHONPATH=. python tests/benchmarks/report.py`: 5,000 features of 500 subjects, with views. Must hold: under 10 s
+to make, under 5 MB, interactive within 2 s (medians of three visits).
 """
 
 import argparse

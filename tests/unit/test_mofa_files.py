@@ -150,6 +150,18 @@ def test_only_the_data_of_the_fit_are_written(grouped, cohort: Cohort, tmp_path,
         mb.export_mofa(grouped[1], tmp_path / "model.hdf5", cohort.views if views else None)
 
 
+def test_a_posterior_without_its_patients_is_not_written(post, cohort: Cohort, tmp_path):
+    post.save(tmp_path / "shared.nc", shareable=True)
+    shared = mb.load(tmp_path / "shared.nc")
+    for write in (
+        lambda: mb.export_mofa(shared, tmp_path / "model.hdf5", cohort.views),
+        lambda: mb.to_mudata(shared, cohort.views),
+        lambda: mb.write_report(shared, tmp_path / "report.html"),
+    ):
+        with pytest.raises(FitError, match="saved to be shared"):
+            write()
+
+
 @pytest.mark.filterwarnings("ignore:engine .spectral. takes")
 def test_a_spectral_fit_is_written_too(cohort: Cohort, tmp_path):
     post = mb.fit(cohort.views, mb.FactorModel(n_factors=3), engine="spectral", n_draws=50, progress=False)

@@ -19,7 +19,7 @@ LEAST_SHOWN = 5
 """Counts of fewer patients than this are not shown: who is in a small cell may be guessed."""
 
 _N_REPLICATED = 50
-"""Draws that are held against data: enough for shares of features, and for Pareto tails, at a tenth of the time of 500."""
+"""Draws that are held against data: enough for shares of features and Pareto tails, at a tenth of the time of 500."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
