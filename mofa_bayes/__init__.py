@@ -59,6 +59,7 @@ if TYPE_CHECKING:
         variance_by_group,
         variance_explained,
     )
+    from mofa_bayes.export import export_mofa, read_mofa, to_anndata, to_mudata, write_report
     from mofa_bayes.fitting import fit
     from mofa_bayes.graph import graph
     from mofa_bayes.posterior import Posterior, load
@@ -137,6 +138,7 @@ _HOMES = {
     "enrichment": "explain",
     "enrichment_test": "explain",
     "evaluate": "risk",
+    "export_mofa": "export",
     "feature_profile": "explain",
     "feature_response": "explain",
     "find_subgroups": "explain",
@@ -156,14 +158,18 @@ _HOMES = {
     "read_gmt": "explain",
     "read_image_features": "data.imaging",
     "read_long": "data.long",
+    "read_mofa": "export",
     "read_mudata": "data.annotated",
     "read_views": "data.readers",
     "read_volumes": "data.imaging",
     "sharing": "explain",
     "simulate_cohort": "data.simulate",
+    "to_anndata": "export",
+    "to_mudata": "export",
     "to_volume": "data.imaging",
     "variance_by_group": "explain",
     "variance_explained": "explain",
+    "write_report": "export",
 }
 
 __all__ = [
@@ -211,6 +217,7 @@ __all__ = [
     "enrichment_test",
     "evaluate",
     "events",
+    "export_mofa",
     "feature_profile",
     "feature_response",
     "find_subgroups",
@@ -230,15 +237,19 @@ __all__ = [
     "read_gmt",
     "read_image_features",
     "read_long",
+    "read_mofa",
     "read_mudata",
     "read_views",
     "read_volumes",
     "sharing",
     "simulate_cohort",
     "steps",
+    "to_anndata",
+    "to_mudata",
     "to_volume",
     "variance_by_group",
     "variance_explained",
+    "write_report",
 ]
 
 

@@ -110,6 +110,40 @@ def check(
 
 
 @app.command()
+def report(
+    fit: Annotated[Path, typer.Argument(help="A posterior, as post.save wrote it.", show_default=False)],
+    views: Annotated[
+        Path | None, typer.Option(help="Folder of the views of the fit, to hold it against.", show_default=False)
+    ] = None,
+    risk: Annotated[
+        Path | None, typer.Option(help="Scores as Parquet, as scores.to_parquet wrote them.", show_default=False)
+    ] = None,
+    include_patients: Annotated[
+        bool, typer.Option("--include-patients", help="Add a table of subjects: patient-level data.")
+    ] = False,
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("report.html"),
+) -> None:
+    """Write one HTML page that answers what was fitted, whether to believe it and what follows; it opens offline."""
+    console = Console()
+    with console.status("loading the libraries"):
+        from mofa_bayes.export import write_report
+        from mofa_bayes.export.report.inputs import read_score_table, read_views_of
+        from mofa_bayes.posterior import load
+    try:
+        post = load(fit)
+        write_report(
+            post,
+            out,
+            views=None if views is None else read_views_of(post, views),
+            scores=None if risk is None else read_score_table(risk),
+            include_patients=include_patients,
+        )
+    except MofaBayesError as error:
+        raise _fail(error) from error
+    console.print(f"wrote {escape(str(out))}", highlight=False, soft_wrap=True)
+
+
+@app.command()
 def models() -> None:
     """List the models of the zoo."""
     from mofa_bayes.zoo import list_models

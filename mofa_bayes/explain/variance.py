@@ -40,7 +40,7 @@ def variance_explained(post: Posterior, *, by_group: bool = False) -> xr.Dataset
     FitError
         The posterior's draws are not aligned.
     """
-    require_aligned(post)
+    require_aligned(post, means_suffice=True)
     subject = post.factors()["subject"]
     groups = post.groups().sel(subject=subject).values if by_group else np.full(len(subject), ALL)
     names = np.unique(groups)
