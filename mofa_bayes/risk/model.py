@@ -13,9 +13,11 @@ from mofa_bayes.card import render_card
 from mofa_bayes.errors import SpecError, name_some
 from mofa_bayes.posterior.moments import FactorMoments
 from mofa_bayes.risk.density import Compiled
+from mofa_bayes.risk.effects import FactorPrior, Strength
 from mofa_bayes.risk.fitted import FittedRisk
-from mofa_bayes.risk.graph import Method, Strength, build_graph
+from mofa_bayes.risk.graph import Method, build_graph
 from mofa_bayes.risk.inputs import HasMoments, Scaling, moments_of, read_predictors
+from mofa_bayes.risk.interactions import Interaction, Interactions, require_interactions
 from mofa_bayes.risk.response import Family
 from mofa_bayes.risk.sample import Prepared, Sampler, draw_posterior, require_sampler
 from mofa_bayes.risk.sampling import Sampling
@@ -35,10 +37,17 @@ class RiskModel:
         `Survival(time, event)`, `Binary(column)`, `Continuous(column)`, `Count(column)` or `Ordinal(column, levels)`.
     covariates
         Columns of the clinical table, numbers; standardised inside, reported in their own units.
+    interactions
+        Covariates, or pairs (factor, covariate), whose value changes the effect of every factor, or of that one:
+        `["treatment"]`, `[("F1", "treatment")]`.
     method
         `marginal`: factors integrated out of each patient's likelihood. The other two are comparators that are known to
         fail when factors are uncertain: `plugin` takes posterior means as the factors, `cut` averages fits over draws
         of the factors.
+    prior
+        Of the factors' effects: `mixture` (the default: each effect is shrunk by what it shows itself), `horseshoe`
+        (how many factors matter is learnt; of many factors, most vanish), `ard` (heavy tails, a spike at nothing) or
+        `normal` (no selection).
     strength
         Prior scales of effects.
     n_nodes
@@ -52,7 +61,9 @@ class RiskModel:
 
     outcome: Family
     covariates: Sequence[str] = ()
+    interactions: Sequence[Interaction] = field(default=(), kw_only=True)
     method: Method = field(default="marginal", kw_only=True)
+    prior: FactorPrior = field(default="mixture", kw_only=True)
     strength: Strength = field(default_factory=Strength, kw_only=True)
     n_nodes: int = field(default=20, kw_only=True)
 
@@ -81,12 +92,17 @@ class RiskModel:
                 expected="columns other than the outcome's, each once",
                 do="Leave them out.",
             )
+        object.__setattr__(self, "interactions", require_interactions(self.interactions, self.covariates))
         if self.method not in get_args(Method):
             raise SpecError(
                 "method",
                 got=repr(self.method),
                 expected=f"one of {', '.join(get_args(Method))}",
                 do="Choose one of these.",
+            )
+        if self.prior not in get_args(FactorPrior):
+            raise SpecError(
+                "prior", got=repr(self.prior), expected=f"one of {', '.join(get_args(FactorPrior))}", do="Choose one."
             )
         if not isinstance(self.n_nodes, int) or not 2 <= self.n_nodes <= 100:
             raise SpecError("n_nodes", got=repr(self.n_nodes), expected="2 to 100 nodes", do="20 is enough for most.")
@@ -162,11 +178,12 @@ class RiskModel:
         return FittedRisk(
             spec=self,
             response=prepared.response,
-            tree=_report(tree, prepared.scaling, prepared.response.unit),
+            tree=_report(tree, prepared),
             scaling=prepared.scaling,
             factors=moments.factors,
             n_subjects=len(moments.subjects),
             fingerprint=str(getattr(post, "fingerprint", "")),
+            interactions=prepared.interactions,
         )
 
     def summary(self) -> pd.DataFrame:
@@ -183,28 +200,39 @@ class RiskModel:
         covariates = read_predictors(clinical, self.covariates, moments.subjects)
         scaling = Scaling.learn(covariates)
         response = self.outcome.learn(observed)
+        interactions = Interactions.find(self.interactions, moments.factors, scaling.names)
         model = build_graph(
             response,
             response.design(observed),
+            next(iter(observed.values())),
             moments,
             scaling.names,
             (covariates.to_numpy() - scaling.centre) / scaling.scale,
             method=self.method,
             strength=self.strength,
             n_nodes=self.n_nodes,
+            prior=self.prior,
+            interactions=interactions,
         )
-        names = ("effect_factors", *(("standardised_effects",) if self.covariates else ()), *response.parameters)
-        return Prepared(self, moments, model, response, scaling, names)
+        names = (
+            "effect_factors",
+            *(("standardised_effects",) if self.covariates else ()),
+            *(("standardised_interactions",) if interactions.names else ()),
+            *response.parameters,
+        )
+        return Prepared(self, moments, model, response, scaling, names, interactions)
 
 
-def _report(tree: xr.DataTree, scaling: Scaling, unit: float) -> xr.DataTree:
-    """Bring effects to the outcome's units, and those of covariates to their own."""
+def _report(tree: xr.DataTree, prepared: Prepared) -> xr.DataTree:
+    """Bring effects to the outcome's units, and those of covariates and interactions to the covariates' own."""
     groups = {name: group.to_dataset() for name, group in tree.children.items()}
-    posterior = groups["posterior"]
+    posterior, unit, scale = groups["posterior"], prepared.response.unit, prepared.scaling.scale
+    scales = {"covariate": scale, "interaction": scale[list(prepared.interactions.covariate)]}
     posterior = posterior.assign(effect_factors=posterior["effect_factors"] * unit)
-    if "standardised_effects" in posterior:
-        effects = posterior["standardised_effects"] * unit / xr.DataArray(scaling.scale, dims="covariate")
-        posterior = posterior.drop_vars("standardised_effects").assign(effect_covariates=effects)
+    for name, dim in (("effects", "covariate"), ("interactions", "interaction")):
+        if (standardised := f"standardised_{name}") in posterior:
+            effects = posterior[standardised] * unit / xr.DataArray(scales[dim], dims=dim)
+            posterior = posterior.drop_vars(standardised).assign({f"effect_{dim}s": effects})
     reported = xr.DataTree.from_dict({**groups, "posterior": posterior})
     reported.attrs.update(tree.attrs)
     return reported

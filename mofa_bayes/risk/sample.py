@@ -12,6 +12,7 @@ from mofa_bayes.posterior.moments import FactorMoments
 from mofa_bayes.risk.density import Compiled
 from mofa_bayes.risk.importance import LARGEST_K, Weighted, sample_weighted
 from mofa_bayes.risk.inputs import Scaling
+from mofa_bayes.risk.interactions import Interactions
 from mofa_bayes.risk.laplace import sample_cut
 from mofa_bayes.risk.response import Response
 from mofa_bayes.risk.sampling import Sampling, sample_nuts, warn_unconverged
@@ -50,6 +51,7 @@ class Prepared:
     response: Response
     scaling: Scaling
     names: tuple[str, ...]
+    interactions: Interactions
 
 
 def draw_posterior(

@@ -14,6 +14,9 @@ from mofa_bayes.errors import DataError, SpecError
 from mofa_bayes.risk.baselines import BASELINES, Baseline
 from mofa_bayes.risk.response import RISK, Array, Design, Labels, Parameters, Tensor
 
+_N_TIMES = 500
+"""Grid of times on which a drawn event is placed, by interpolation."""
+
 
 @dataclass(frozen=True, slots=True)
 class Survival:
@@ -133,6 +136,13 @@ class SurvivalResponse:
         event = design["event"][:, None]
         return event * (log_hazard[..., None] + predictor) - xp.exp(log_cumulative[..., None] + predictor)
 
+    def draw(self, rng: np.random.Generator, predictor: Array, parameters: Parameters, design: Design) -> Array:  # noqa: ARG002
+        """Draw times of the event; whoever has none by the longest follow-up is censored there."""
+        times = np.linspace(0.0, self.last_time, _N_TIMES)
+        batch = {name: np.asarray(value)[None] for name, value in parameters.items()}
+        risk = self.expect(predictor[None, :, None], batch, times[1:])[0, :, 0]
+        return _invert(rng.uniform(size=len(risk)), np.pad(risk, ((0, 0), (1, 0))), times)
+
     def expect(self, predictor: Array, parameters: Parameters, times: Array) -> Array:
         """Return P(event by t | predictor) = 1 - exp(-H0(t) exp(predictor)), shape (draw, subject, node, time)."""
         _, log_cumulative = self.baseline.log_hazards(np, parameters, self.baseline.design(times))
@@ -163,3 +173,12 @@ class SurvivalResponse:
         """Mark horizons beyond the longest follow-up."""
         is_beyond: NDArray[np.bool_] = times > self.last_time
         return is_beyond
+
+
+def _invert(levels: Array, risk: Array, times: Array) -> Array:
+    """Time at which each row of risks (subject, time), increasing, reaches its level; the last time if it does not."""
+    after = np.clip((risk < levels[:, None]).sum(axis=1), 1, len(times) - 1)
+    rows = np.arange(len(levels))
+    low, high = risk[rows, after - 1], risk[rows, after]
+    share = np.clip((levels - low) / np.maximum(high - low, 1e-300), 0.0, 1.0)
+    return times[after - 1] + share * (times[after] - times[after - 1])
