@@ -25,10 +25,10 @@ class Survival:
         Columns of the clinical table: a time above 0 in any unit, and 1 (the event happened) or 0 (censored). Horizons
         of predictions are in the same unit.
     baseline
-        `piecewise_exponential` (the default: no assumption on the hazard's course) or `weibull`.
+        `m_spline` (the default: a smooth hazard of any course), `piecewise_exponential` (in steps) or `weibull`.
     n_intervals
-        Intervals of a piecewise exponential baseline, each with about as many events; a random-walk prior smooths them.
-        Ten resolve a rise and fall of the hazard within follow-up, and cost one parameter each.
+        Intervals between knots or steps, each with about as many events; a random-walk prior smooths them. Ten resolve
+        a rise and fall of the hazard within follow-up, and cost one parameter each. A Weibull baseline has none.
 
     Raises
     ------
@@ -38,7 +38,7 @@ class Survival:
 
     time: str
     event: str
-    baseline: str = field(default="piecewise_exponential", kw_only=True)
+    baseline: str = field(default="m_spline", kw_only=True)
     n_intervals: int = field(default=10, kw_only=True)
 
     def __post_init__(self) -> None:

@@ -17,7 +17,12 @@ from mofa_bayes.risk.sampling import warn_unconverged
 
 QUICK = {"n_draws": 1000, "n_tune": 400, "n_chains": 2}
 WEIBULL = Survival("time", "event", baseline="weibull")
-OUTCOMES = {"weibull": WEIBULL, "piecewise": Survival("time", "event", n_intervals=5), "binary": Binary("dead")}
+OUTCOMES = {
+    "weibull": WEIBULL,
+    "piecewise": Survival("time", "event", baseline="piecewise_exponential", n_intervals=5),
+    "m_spline": Survival("time", "event", n_intervals=5),
+    "binary": Binary("dead"),
+}
 EFFECTS, AGE = np.array([0.8, 0.0]), 0.05
 
 
