@@ -1,5 +1,6 @@
 """What to expect: outcome families, the marginal likelihood that ties them to factors, and scores with intervals."""
 
+from mofa_bayes.risk.accuracy import QuadratureError, QuadratureWarning
 from mofa_bayes.risk.binary import Binary
 from mofa_bayes.risk.evaluation import Evaluation, Risks, evaluate
 from mofa_bayes.risk.fitted import ExtrapolationWarning, FittedRisk
@@ -12,6 +13,8 @@ __all__ = [
     "Evaluation",
     "ExtrapolationWarning",
     "FittedRisk",
+    "QuadratureError",
+    "QuadratureWarning",
     "RiskModel",
     "Risks",
     "Scores",

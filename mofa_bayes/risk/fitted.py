@@ -3,21 +3,21 @@
 import html
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy.special import logsumexp
 
 from mofa_bayes.errors import DataError, MofaBayesWarning, SpecError, name_some
 from mofa_bayes.posterior.moments import FactorMoments
+from mofa_bayes.risk.accuracy import N_CHECKED, QuadratureError, measure_quadrature
 from mofa_bayes.risk.evaluation.risks import Risks
 from mofa_bayes.risk.inputs import HasMoments, Scaling, moments_of, read_predictors
 from mofa_bayes.risk.kernels import Predictor, average_risks, predict_risks, split_blocks
-from mofa_bayes.risk.quadrature import hermite_nodes
+from mofa_bayes.risk.marginal import log_marginal
 from mofa_bayes.risk.response import Array, Response
 from mofa_bayes.risk.scores import Scores
 
@@ -49,6 +49,8 @@ class FittedRisk:
         How many patients it was fitted to.
     fingerprint
         Of the posterior that gave the factors, or empty.
+    quadrature_error
+        How far the integrals over factors are from exact; None where factors are taken as known.
     """
 
     spec: "RiskModel"
@@ -58,6 +60,7 @@ class FittedRisk:
     factors: tuple[str, ...]
     n_subjects: int
     fingerprint: str
+    quadrature_error: QuadratureError | None = field(default=None)
 
     def effects(self, *, level: float = 0.95) -> pd.DataFrame:
         """Summarise effects, one row for each factor and covariate.
@@ -167,22 +170,24 @@ class FittedRisk:
         risk = average_risks(self.response, predictor, own, horizons, self.spec.n_nodes)
         return Risks(moments.subjects, horizons, risk, predictor.mean)
 
-    def log_likelihood(self, post: FactorMoments | HasMoments, clinical: pd.DataFrame) -> xr.DataArray:
+    def log_likelihood(
+        self, post: FactorMoments | HasMoments, clinical: pd.DataFrame, *, n_nodes: int | None = None
+    ) -> xr.DataArray:
         """Log likelihood of each subject under each draw, dims (chain, draw, subject), for cross-validation.
 
-        `plugin` and `cut` models are scored as they predict: see `predict`.
+        `plugin` and `cut` models are scored as they predict: see `predict`. `n_nodes` is that of the model when left
+        out.
         """
+        n_nodes = self.spec.n_nodes if n_nodes is None else n_nodes
         moments = self._moments_of(post)
         predictor = self._predictor(moments, clinical)
         design = self.response.design(self.spec.outcome.read(clinical, moments.subjects))
         parameters = self._parameters()
-        nodes, log_weights = hermite_nodes(self.spec.n_nodes)
         values = np.empty(predictor.mean.shape)
-        for draws in split_blocks(len(values), predictor.mean.shape[1] * len(nodes)):
+        for draws in split_blocks(len(values), predictor.mean.shape[1] * n_nodes):
             own = {name: draw[draws] for name, draw in parameters.items()}
-            at_nodes = predictor.mean[draws, :, None] + predictor.sd[draws, :, None] * nodes
-            by_node = self.response.log_likelihood(np, at_nodes, own, design)
-            values[draws] = logsumexp(by_node + log_weights, axis=-1)
+            normal = predictor.mean[draws], predictor.sd[draws]
+            values[draws] = log_marginal(np, self.response, *normal, own, design, n_nodes)
         chains, draws_each = (self.tree["posterior"].sizes[dim] for dim in ("chain", "draw"))
         return xr.DataArray(
             values.reshape(chains, draws_each, -1),
@@ -194,6 +199,21 @@ class FittedRisk:
             },
             name="log_likelihood",
         )
+
+    def check_quadrature(self, post: FactorMoments | HasMoments, clinical: pd.DataFrame) -> "FittedRisk":
+        """Return this fit with its `quadrature_error` at these patients; warn where it is large."""
+        n_draws = self.tree["posterior"].sizes["draw"]
+        kept = np.unique(np.linspace(0, n_draws - 1, N_CHECKED).astype(np.intp))
+        few = replace(
+            self,
+            tree=xr.DataTree.from_dict({"posterior": self.tree["posterior"].to_dataset().isel(draw=kept, chain=[0])}),
+        )
+
+        def score(n_nodes: int) -> Array:
+            values: Array = few.log_likelihood(post, clinical, n_nodes=n_nodes).values[0]
+            return values
+
+        return replace(self, quadrature_error=measure_quadrature(score, self.spec.n_nodes))
 
     def summary(self) -> pd.DataFrame:
         """Effects with 95 % intervals, indexed by term. Holds no patient's data."""

@@ -129,6 +129,8 @@ class RiskModel:
         -----
         ConvergenceWarning
             Chains diverge, disagree, or hold too few effective draws.
+        QuadratureWarning
+            `n_nodes` are too few: see `FittedRisk.quadrature_error`.
         """
         sampling = Sampling(n_draws=n_draws, n_tune=n_tune, n_chains=n_chains, cores=cores, progress=progress)
         rng = make_rng(seed)
@@ -148,7 +150,7 @@ class RiskModel:
                 tree = sample_nuts(prepared.model, names, sampling, rng)
         if self.method != "cut":
             warn_unconverged(tree)
-        return FittedRisk(
+        fitted = FittedRisk(
             spec=self,
             response=prepared.response,
             tree=_report(tree, prepared.scaling),
@@ -157,6 +159,7 @@ class RiskModel:
             n_subjects=len(moments.subjects),
             fingerprint=str(getattr(post, "fingerprint", "")),
         )
+        return fitted.check_quadrature(moments, clinical) if self.method == "marginal" else fitted
 
     def _prepare(self, moments: FactorMoments, clinical: pd.DataFrame) -> "_Prepared":
         observed = self.outcome.read(clinical, moments.subjects)

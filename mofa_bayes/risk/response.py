@@ -7,7 +7,7 @@ written once, with the array module (numpy or pytensor.tensor) as an argument: w
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -63,6 +63,17 @@ class Response(Protocol):
 
     def is_beyond(self, times: Array) -> NDArray[np.bool_]:
         """Mark the horizons that lie beyond what was observed, shape (time,)."""
+        ...
+
+
+@runtime_checkable
+class Integrated(Protocol):
+    """A response that integrates over its predictor by a formula of its own, in place of fixed Gauss-Hermite nodes."""
+
+    def log_marginal(
+        self, xp: ModuleType, mean: Tensor, sd: Tensor, parameters: Parameters, design: Design, n_nodes: int
+    ) -> Tensor:
+        """Log E[p(y_n | x)] for x ~ N(mean_n, sd_n^2), each of shape (..., subject)."""
         ...
 
 

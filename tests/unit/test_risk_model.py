@@ -107,6 +107,14 @@ def test_pointwise_log_likelihood_adds_up_to_that_of_the_graph(weibull, cohort):
         assert float(pointwise.isel(chain=chain, draw=draw).sum()) == pytest.approx(float(density(point)), rel=1e-9)
 
 
+def test_a_fit_measures_its_quadrature(weibull, cohort):
+    assert weibull.quadrature_error.n_nodes == 20
+    assert 0 < weibull.quadrature_error.total < 1e-3
+    assert 0 < weibull.quadrature_error.patient < 0.01
+    change = weibull.log_likelihood(*cohort, n_nodes=40) - weibull.log_likelihood(*cohort)
+    assert weibull.quadrature_error.patient <= float(abs(change).max())
+
+
 def test_the_scale_is_the_time_at_which_the_cumulative_hazard_is_one(weibull):
     posterior = weibull.tree["posterior"].to_dataset()
     reference = weibull.response.baseline.reference

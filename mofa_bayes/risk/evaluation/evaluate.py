@@ -126,6 +126,13 @@ def _read_resampling(
 
 def _read_cohort(risks: Risks, clinical: pd.DataFrame, outcome: Outcome, times: Sequence[float] | None) -> Cohort:
     observed = outcome.read(require_frame("clinical table", clinical), risks.subjects)
+    if "entry" in observed or "upper" in observed:
+        raise DataError(
+            "outcome",
+            got="late entry or events between bounds",
+            expected="events and censoring of patients followed from time 0, which is what the metrics are defined for",
+            do='Evaluate in patients with Survival("time", "event").',
+        )
     time, event = observed.get("time"), observed["event" if "time" in observed else "outcome"]
     if np.isnan(risks.times).any() == (time is not None):
         raise DataError(
