@@ -37,7 +37,17 @@ if TYPE_CHECKING:
     from mofa_bayes.posterior import Posterior, load
     from mofa_bayes.posterior.align import align
     from mofa_bayes.posterior.diagnose import diagnose
-    from mofa_bayes.risk import Binary, Evaluation, RiskModel, Risks, Survival, evaluate
+    from mofa_bayes.risk import (
+        Binary,
+        Continuous,
+        Count,
+        Evaluation,
+        Ordinal,
+        RiskModel,
+        Risks,
+        Survival,
+        evaluate,
+    )
     from mofa_bayes.spec import (
         ARD,
         ARDFactors,
@@ -64,10 +74,13 @@ _HOMES = {
     "Ascent": "engines.vi.settings",
     "Binary": "risk",
     "Choice": "choosing",
+    "Continuous": "risk",
+    "Count": "risk",
     "Evaluation": "risk",
     "FactorModel": "spec",
     "Gamma": "spec",
     "MultiView": "data.multiview",
+    "Ordinal": "risk",
     "Posterior": "posterior",
     "RiskModel": "risk",
     "Risks": "risk",
@@ -102,6 +115,8 @@ __all__ = [
     "Ascent",
     "Binary",
     "Choice",
+    "Continuous",
+    "Count",
     "Design",
     "Evaluation",
     "FactorModel",
@@ -110,6 +125,7 @@ __all__ = [
     "Laplace",
     "MultiView",
     "Normal",
+    "Ordinal",
     "Posterior",
     "RiskModel",
     "Risks",

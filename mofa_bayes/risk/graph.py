@@ -102,6 +102,9 @@ def build_graph(
             roots = pm.Data("factors_root", root_of(moments.covariance))
             variance = (pt.dot(roots, effects) ** 2).sum(axis=-1) + _EPSILON
             spread = pt.sqrt(variance)[pm.Data("pattern", moments.pattern)]
+        if response.unit != 1.0:
+            unit = pm.Data("unit", response.unit)
+            centre, spread = unit * centre, unit * spread
         nodes = n_nodes if method == "marginal" else 1
         density = log_marginal(pt, response, centre, spread, response.draw_parameters(), data, nodes)
         pm.Potential("log_likelihood", density.sum())

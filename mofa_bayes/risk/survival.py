@@ -14,7 +14,7 @@ from mofa_bayes.errors import DataError, SpecError
 from mofa_bayes.risk.baselines import BASELINES, Baseline
 from mofa_bayes.risk.links import log_one_minus_exp, log_sum_exp
 from mofa_bayes.risk.quadrature import hermite_nodes
-from mofa_bayes.risk.response import Array, Design, Parameters, Tensor
+from mofa_bayes.risk.response import RISK, Array, Design, Labels, Parameters, Tensor
 
 _START = 1e-100
 """Where time 0 is put, in units of the longest follow-up: there the log of the cumulative hazard is still finite."""
@@ -174,6 +174,16 @@ class SurvivalResponse:
         """Effects are log hazard ratios."""
         return "hazard_ratio"
 
+    @property
+    def labels(self) -> Labels:
+        """A risk by each horizon."""
+        return RISK
+
+    @property
+    def unit(self) -> float:
+        """Effects have no unit."""
+        return 1.0
+
     def coords(self) -> dict[str, Array]:
         """Coordinates of the baseline's dims."""
         return self.baseline.coords()
@@ -228,11 +238,15 @@ class SurvivalResponse:
         _, log_cumulative = self.baseline.log_hazards(xp, parameters, own)
         return density - log_sum_exp(xp, log_weights - xp.exp(log_cumulative[..., None] + predictor))
 
-    def risk(self, predictor: Array, parameters: Parameters, times: Array) -> Array:
+    def expect(self, predictor: Array, parameters: Parameters, times: Array) -> Array:
         """Return P(event by t | predictor) = 1 - exp(-H0(t) exp(predictor)), shape (draw, subject, node, time)."""
         _, log_cumulative = self.baseline.log_hazards(np, parameters, self.baseline.design(times))
         risk: Array = -np.expm1(-np.exp(predictor[..., None] + log_cumulative[:, None, None, :]))
         return risk
+
+    def variance(self, expected: Array, parameters: Parameters) -> Array:  # noqa: ARG002  (it happens or not)
+        """Variance of an event of that probability."""
+        return expected * (1.0 - expected)
 
     def require_times(self, times: Sequence[float] | None) -> Array:
         """Return the horizons if they are positive, finite, increasing numbers; raise DataError otherwise."""
