@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from mofa_bayes.posterior.diagnose import diagnose
     from mofa_bayes.risk import (
         Binary,
+        CompetingRisks,
         Continuous,
         Count,
         Evaluation,
@@ -74,6 +75,7 @@ _HOMES = {
     "Ascent": "engines.vi.settings",
     "Binary": "risk",
     "Choice": "choosing",
+    "CompetingRisks": "risk",
     "Continuous": "risk",
     "Count": "risk",
     "Evaluation": "risk",
@@ -115,6 +117,7 @@ __all__ = [
     "Ascent",
     "Binary",
     "Choice",
+    "CompetingRisks",
     "Continuous",
     "Count",
     "Design",

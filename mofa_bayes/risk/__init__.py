@@ -2,6 +2,7 @@
 
 from mofa_bayes.risk.accuracy import QuadratureError, QuadratureWarning
 from mofa_bayes.risk.binary import Binary
+from mofa_bayes.risk.competing import CompetingRisks
 from mofa_bayes.risk.continuous import Continuous
 from mofa_bayes.risk.count import Count
 from mofa_bayes.risk.evaluation import Evaluation, Risks, evaluate
@@ -13,6 +14,7 @@ from mofa_bayes.risk.survival import Survival
 
 __all__ = [
     "Binary",
+    "CompetingRisks",
     "Continuous",
     "Count",
     "Evaluation",

@@ -1,5 +1,6 @@
 """The marginal likelihood as a PyMC model: how an outcome arises from factors that are known only as Gaussians."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -111,14 +112,14 @@ def build_graph(
     return model
 
 
-def draw_covariate_effects(scale: float) -> Tensor:
+def draw_covariate_effects(scale: float, *, dims: Sequence[str] = ("covariate",)) -> Tensor:
     """g_c ~ N(0, scale^2) per standard deviation of the covariate."""
     import pymc as pm
 
-    return pm.Normal("standardised_effects", 0.0, scale, dims="covariate")
+    return pm.Normal("standardised_effects", 0.0, scale, dims=dims)
 
 
-def draw_factor_effects(scale: float) -> Tensor:
+def draw_factor_effects(scale: float, *, dims: Sequence[str] = ("factor",)) -> Tensor:
     """b_k | s_k ~ N(0, s_k^2), s_k ~ half-normal(scale), with s_k summed out.
 
     s_k is put on 12 equally likely quantiles of its prior, so b_k has a finite mixture of normals and s_k is no
@@ -128,7 +129,7 @@ def draw_factor_effects(scale: float) -> Tensor:
     import pymc as pm
 
     weights = np.full(_N_SCALES, 1 / _N_SCALES)
-    return pm.NormalMixture("effect_factors", w=weights, mu=0.0, sigma=effect_scales(scale), dims="factor")
+    return pm.NormalMixture("effect_factors", w=weights, mu=0.0, sigma=effect_scales(scale), dims=dims)
 
 
 def effect_scales(scale: float) -> Array:

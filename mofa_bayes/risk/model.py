@@ -11,6 +11,8 @@ from threadpoolctl import threadpool_limits
 
 from mofa_bayes.errors import SpecError, name_some
 from mofa_bayes.posterior.moments import FactorMoments
+from mofa_bayes.risk.competing import CompetingResponse
+from mofa_bayes.risk.competing_graph import build_competing_graph
 from mofa_bayes.risk.fitted import FittedRisk
 from mofa_bayes.risk.graph import Method, Strength, build_graph
 from mofa_bayes.risk.inputs import HasMoments, Scaling, moments_of, read_predictors
@@ -30,7 +32,8 @@ class RiskModel:
     Parameters
     ----------
     outcome
-        `Survival(time, event)`, `Binary(column)`, `Continuous(column)`, `Count(column)` or `Ordinal(column, levels)`.
+        `Survival(time, event)`, `CompetingRisks(time, cause)`, `Binary(column)`, `Continuous(column)`, `Count(column)`
+        or `Ordinal(column, levels)`.
     covariates
         Columns of the clinical table, numbers; standardised inside, reported in their own units.
     method
@@ -40,7 +43,7 @@ class RiskModel:
     strength
         Prior scales of effects.
     n_nodes
-        Gauss-Hermite nodes of the integral over a patient's predictor.
+        Gauss-Hermite nodes of the integral over a patient's predictor; of competing risks see `product_nodes`.
 
     Raises
     ------
@@ -59,7 +62,7 @@ class RiskModel:
             raise SpecError(
                 "outcome",
                 got=repr(self.outcome)[:80],
-                expected="Survival, Binary, Continuous, Count or Ordinal",
+                expected="Survival, CompetingRisks, Binary, Continuous, Count or Ordinal",
                 do='Write RiskModel(Survival("time", "event")).',
             )
         if isinstance(self.covariates, str) or not all(isinstance(name, str) for name in self.covariates):
@@ -164,23 +167,25 @@ class RiskModel:
         covariates = read_predictors(clinical, self.covariates, moments.subjects)
         scaling = Scaling.learn(covariates)
         response = self.outcome.learn(observed)
-        model = build_graph(
-            response,
+        data = (
             response.design(observed),
             moments,
             scaling.names,
             (covariates.to_numpy() - scaling.centre) / scaling.scale,
-            method=self.method,
-            strength=self.strength,
-            n_nodes=self.n_nodes,
         )
+        if isinstance(response, CompetingResponse):
+            model = build_competing_graph(
+                response, *data, method=self.method, strength=self.strength, n_nodes=self.n_nodes
+            )
+        else:
+            model = build_graph(response, *data, method=self.method, strength=self.strength, n_nodes=self.n_nodes)
         return _Prepared(model, response, scaling)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Prepared:
     model: "pm.Model"
-    response: Response
+    response: Response | CompetingResponse
     scaling: Scaling
 
 

@@ -163,7 +163,7 @@ class Family(Protocol):
         """Read and check the outcome of subjects: arrays of shape (subject,)."""
         ...
 
-    def learn(self, observed: Design) -> Response:
+    def learn(self, observed: Design) -> Any:  # noqa: ANN401  (a Response, or that of competing risks)
         """Fix what is learnt once from a cohort: reference times, cut points."""
         ...
 

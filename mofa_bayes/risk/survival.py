@@ -202,12 +202,12 @@ class SurvivalResponse:
                 "event": (lower == upper).astype(np.float64),
                 "is_between": is_between.astype(np.float64),
                 **self.baseline.design(np.maximum(lower, start)),
-                **_prefix("upper", self.baseline.design(np.where(is_between, upper, self.last_time))),
+                **prefix("upper", self.baseline.design(np.where(is_between, upper, self.last_time))),
             }
         else:
             design = {"event": observed["event"], **self.baseline.design(observed["time"])}
         if "entry" in observed:
-            design |= _prefix("entry", self.baseline.design(np.maximum(observed["entry"], start)))
+            design |= prefix("entry", self.baseline.design(np.maximum(observed["entry"], start)))
         return design
 
     def log_likelihood(self, xp: ModuleType, predictor: Tensor, parameters: Parameters, design: Design) -> Tensor:
@@ -221,7 +221,7 @@ class SurvivalResponse:
         if "is_between" not in design:
             return density
         is_between = design["is_between"][:, None] > 0
-        _, log_upper = self.baseline.log_hazards(xp, parameters, _strip("upper", design))
+        _, log_upper = self.baseline.log_hazards(xp, parameters, strip("upper", design))
         rise = xp.maximum(xp.exp(log_upper[..., None] + predictor) - cumulative, 1e-300)
         return density + xp.where(is_between, log_one_minus_exp(xp, xp.where(is_between, rise, 1.0)), 0.0)
 
@@ -232,11 +232,14 @@ class SurvivalResponse:
         nodes, log_weights = hermite_nodes(n_nodes)
         predictor = mean[..., None] + sd[..., None] * nodes
         density = log_sum_exp(xp, self.log_likelihood(xp, predictor, parameters, design) + log_weights)
-        own = _strip("entry", design)
-        if not own:
+        if not is_truncated(design):
             return density
-        _, log_cumulative = self.baseline.log_hazards(xp, parameters, own)
-        return density - log_sum_exp(xp, log_weights - xp.exp(log_cumulative[..., None] + predictor))
+        return density - log_sum_exp(xp, self.log_entry(xp, predictor, parameters, design) + log_weights)
+
+    def log_entry(self, xp: ModuleType, predictor: Tensor, parameters: Parameters, design: Design) -> Tensor:
+        """Log S(entry), shape (..., subject, node)."""
+        _, log_cumulative = self.baseline.log_hazards(xp, parameters, strip("entry", design))
+        return -xp.exp(log_cumulative[..., None] + predictor)
 
     def expect(self, predictor: Array, parameters: Parameters, times: Array) -> Array:
         """Return P(event by t | predictor) = 1 - exp(-H0(t) exp(predictor)), shape (draw, subject, node, time)."""
@@ -270,10 +273,16 @@ class SurvivalResponse:
         return is_beyond
 
 
-def _prefix(name: str, design: Design) -> dict[str, NDArray[Any]]:
+def is_truncated(design: Design) -> bool:
+    """Whether subjects entered late."""
+    return any(key.startswith("entry_") for key in design)
+
+
+def prefix(name: str, design: Design) -> dict[str, NDArray[Any]]:
+    """Put a name before every key of a design."""
     return {f"{name}_{key}": values for key, values in design.items()}
 
 
-def _strip(name: str, design: Design) -> dict[str, NDArray[Any]]:
+def strip(name: str, design: Design) -> dict[str, NDArray[Any]]:
     """Part of a design whose keys begin with a name, without it."""
     return {key.removeprefix(f"{name}_"): values for key, values in design.items() if key.startswith(f"{name}_")}

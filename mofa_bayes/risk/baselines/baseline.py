@@ -45,6 +45,10 @@ class Baseline(Protocol):
         """Prepare times for `log_hazards`."""
         ...
 
+    def breaks(self, end: float) -> Array:
+        """Return times, up to `end` at least, between which the hazard is constant or smooth."""
+        ...
+
     def log_hazards(self, xp: ModuleType, parameters: Parameters, design: Design) -> tuple[Tensor, Tensor]:
         """Log hazard and log cumulative hazard at the times of `design`, each (..., time)."""
         ...

@@ -125,6 +125,12 @@ class MSpline:
         integral = np.cumsum(parts[:, :0:-1], axis=1)[:, ::-1] * self._widths()
         return {"height": height, "integral": integral + (time - inside)[:, None] * height}
 
+    def breaks(self, end: float) -> Array:  # noqa: ARG002  (every knot counts)
+        """Return times between which the hazard is smooth: the knots, and two between each two."""
+        edges = np.array([0.0, *self.knots, self.end])
+        between: Array = edges[:-1, None] + np.diff(edges)[:, None] * np.array([1 / 3, 2 / 3, 1.0])
+        return between.ravel()
+
     def log_hazards(self, xp: ModuleType, parameters: Parameters, design: Design) -> tuple[Tensor, Tensor]:
         """Sum over splines and take logs."""
         heights = xp.exp(parameters["log_height"])

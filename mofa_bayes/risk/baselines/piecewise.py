@@ -81,6 +81,10 @@ class PiecewiseExponential:
         exposure = np.clip(time[:, None], starts, ends) - starts
         return {"exposure": exposure, "position": np.searchsorted(np.asarray(self.cuts), time, side="left")}
 
+    def breaks(self, end: float) -> Array:  # noqa: ARG002  (every jump counts)
+        """Return times between which the hazard is constant."""
+        return np.array(self.cuts)
+
     def log_hazards(self, xp: ModuleType, parameters: Parameters, design: Design) -> tuple[Tensor, Tensor]:
         """Log hazard of the interval, and log of the sum over intervals of hazard times time at risk."""
         log_hazard = parameters["log_hazard"]

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from mofa_bayes.risk.baselines.baseline import LEVEL_SD, SHAPE_SD, crude_log_rate
 from mofa_bayes.risk.response import Array, Design, Parameters, Tensor
 
+_N_BREAKS = 32
+
 
 @dataclass(frozen=True, slots=True)
 class Weibull:
@@ -57,6 +59,10 @@ class Weibull:
     def design(self, time: Array) -> dict[str, NDArray[Any]]:
         """Log times and log times relative to the reference."""
         return {"log_time": np.log(time), "log_relative": np.log(time / self.reference)}
+
+    def breaks(self, end: float) -> Array:
+        """Return times between which the hazard is smooth, denser towards 0, where it may rise or fall without end."""
+        return end * (np.arange(1, _N_BREAKS + 1) / _N_BREAKS) ** 3
 
     def log_hazards(self, xp: ModuleType, parameters: Parameters, design: Design) -> tuple[Tensor, Tensor]:
         """Return log h0(t) = log shape + log H0(t) - log t, and log H0(t)."""
