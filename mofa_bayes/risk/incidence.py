@@ -54,27 +54,10 @@ def sum_incidences(cumulative: Sequence[Array], predictors: Sequence[Array], sto
     -------
     Shape (draw, subject, node, time, cause).
     """
-    ratios = [np.exp(predictor)[..., None] for predictor in predictors]
-    fine = _sum_over(cumulative, ratios, np.arange(cumulative[0].shape[1]), stops)
-    coarse = _sum_over(cumulative, ratios, np.arange(1, cumulative[0].shape[1], 2), (stops - 1) // 2)
-    incidence: Array = np.clip((4 * fine - coarse) / 3, 0.0, 1.0)
-    return incidence
+    from mofa_bayes.risk.incidence_kernel import sum_over
 
-
-def _sum_over(
-    cumulative: Sequence[Array], ratios: Sequence[Array], points: NDArray[np.intp], stops: NDArray[np.intp]
-) -> Array:
-    """Incidences by a grid of some of the points, and no more than that."""
-    rises = [
-        np.diff(own[:, points], axis=1, prepend=0.0)[:, None, None, :] * ratio
-        for own, ratio in zip(cumulative, ratios, strict=True)
-    ]
-    whole = np.sum(rises, axis=0)
-    survival = np.exp(-np.cumsum(whole, axis=-1))
-    events = -np.diff(survival, axis=-1, prepend=1.0)
-    share = events / np.maximum(whole, 1e-300)
-    starts = np.concatenate([[0], stops[:-1] + 1])
-    parts = [np.add.reduceat(own * share, starts, axis=-1)[..., : len(stops)] for own in rises[:-1]]
-    firsts = [np.cumsum(part, axis=-1) for part in parts]
-    last = 1.0 - survival[..., stops] - np.sum(firsts, axis=0)
-    return np.stack([*firsts, last], axis=-1)
+    shape = predictors[0].shape
+    ratios = np.exp(np.stack([predictor.reshape(shape[0], -1) for predictor in predictors], axis=-1))
+    rises = np.diff(np.stack(cumulative, axis=-1), axis=1, prepend=0.0)
+    incidence: Array = sum_over(rises, ratios, stops)
+    return incidence.reshape(*shape, len(stops), len(predictors))

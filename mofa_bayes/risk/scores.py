@@ -52,8 +52,9 @@ class Scores:
 
         Returns
         -------
-        Columns `subject`; `cause` of competing risks; `time`, `category` or `response`; `risk`, `probability` or `predicted`; `lower, upper`; for
-        responses `predictive_lower, predictive_upper`; `level, share_factors, share_parameters, share_outcome`.
+        Columns `subject`; of competing risks `cause`; `time`, `category` or `response`; `risk`, `probability` or
+        `predicted`; `lower, upper`; for responses `predictive_lower, predictive_upper`; `level, share_factors,
+        share_parameters, share_outcome`.
 
         The interval is of the estimate and holds uncertainty about factors and parameters; the predictive interval is
         of the outcome itself. The shares split the variance of the outcome (for a category, of whether it is this one)
