@@ -94,7 +94,7 @@ def log_joint_marginal(
     -------
     Shape (..., subject).
     """
-    points, log_weights = product_nodes(n_nodes, len(root[0]))
+    points, log_weights = product_nodes(n_nodes, len(root[-1]))
     predictors = place_predictors(mean, root, pattern, points)
     density = log_sum_exp(xp, response.log_likelihood(xp, predictors, parameters, design) + log_weights)
     if not response.is_truncated(design):

@@ -16,6 +16,7 @@ _ROUGHNESS = 1.5
 """Scale of the half-normal prior of the sd that the random walk gathers over the whole of follow-up, beyond its trend:
 what nine steps of a piecewise hazard with roughness 0.5 gather. It does not depend on the number of knots."""
 _N_NODES = 16
+_N_BREAKS = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +127,10 @@ class MSpline:
         return {"height": height, "integral": integral + (time - inside)[:, None] * height}
 
     def breaks(self, end: float) -> Array:  # noqa: ARG002  (every knot counts)
-        """Return times between which the hazard is smooth: the knots, and two between each two."""
+        """Return times between which the hazard is smooth: the knots, and at least two between each two."""
         edges = np.array([0.0, *self.knots, self.end])
-        between: Array = edges[:-1, None] + np.diff(edges)[:, None] * np.array([1 / 3, 2 / 3, 1.0])
+        n_pieces = max(3, -(-_N_BREAKS // (len(edges) - 1)))
+        between: Array = edges[:-1, None] + np.diff(edges)[:, None] * np.arange(1, n_pieces + 1) / n_pieces
         return between.ravel()
 
     def log_hazards(self, xp: ModuleType, parameters: Parameters, design: Design) -> tuple[Tensor, Tensor]:
