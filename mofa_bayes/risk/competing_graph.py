@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from mofa_bayes.posterior.moments import FactorMoments
 from mofa_bayes.risk.competing import CompetingResponse
-from mofa_bayes.risk.graph import Method, Strength, draw_covariate_effects, draw_factor_effects
+from mofa_bayes.risk.effects import FactorPrior, Strength, draw_covariate_effects, draw_factor_effects
+from mofa_bayes.risk.graph import Method
 from mofa_bayes.risk.joint import find_root, place_predictors
 from mofa_bayes.risk.links import log_sum_exp
 from mofa_bayes.risk.quadrature import product_nodes, root_of
@@ -26,6 +27,7 @@ def build_competing_graph(
     method: Method,
     strength: Strength,
     n_nodes: int,
+    prior: FactorPrior = "mixture",
 ) -> "pm.Model":
     """Build the PyMC model of competing risks given factors that are integrated out.
 
@@ -41,7 +43,7 @@ def build_competing_graph(
     n_causes, n_factors = len(response.causes), len(moments.factors)
     with pm.Model(coords={**coords, **response.coords()}) as model:
         data = {name: pm.Data(f"outcome_{name}", values) for name, values in design.items()}
-        effects = draw_factor_effects(strength.factors, dims=("cause", "factor"))
+        effects = draw_factor_effects(strength.factors, prior, dims=("cause", "factor"))
         centre = pt.dot(pm.Data("factors_mean", moments.mean), effects.T)
         if covariates:
             slopes = draw_covariate_effects(strength.covariates, dims=("cause", "covariate"))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -13,9 +13,11 @@ from mofa_bayes.errors import SpecError, name_some
 from mofa_bayes.posterior.moments import FactorMoments
 from mofa_bayes.risk.competing import CompetingResponse
 from mofa_bayes.risk.competing_graph import build_competing_graph
+from mofa_bayes.risk.effects import FactorPrior, Strength
 from mofa_bayes.risk.fitted import FittedRisk
-from mofa_bayes.risk.graph import Method, Strength, build_graph
+from mofa_bayes.risk.graph import Method, build_graph
 from mofa_bayes.risk.inputs import HasMoments, Scaling, moments_of, read_predictors
+from mofa_bayes.risk.interactions import Interaction, Interactions, require_interactions
 from mofa_bayes.risk.laplace import sample_cut
 from mofa_bayes.risk.response import Family, Response
 from mofa_bayes.risk.sampling import Sampling, sample_nuts, warn_unconverged
@@ -36,10 +38,17 @@ class RiskModel:
         or `Ordinal(column, levels)`.
     covariates
         Columns of the clinical table, numbers; standardised inside, reported in their own units.
+    interactions
+        Covariates, or pairs (factor, covariate), whose value changes the effect of every factor, or of that one:
+        `["treatment"]`, `[("F1", "treatment")]`.
     method
         `marginal`: factors integrated out of each patient's likelihood. The other two are comparators that are known to
         fail when factors are uncertain: `plugin` takes posterior means as the factors, `cut` averages fits over draws
         of the factors.
+    prior
+        Of the factors' effects: `mixture` (the default: each effect is shrunk by what it shows itself), `horseshoe`
+        (how many factors matter is learnt; of many factors, most vanish), `ard` (heavy tails, a spike at nothing) or
+        `normal` (no selection).
     strength
         Prior scales of effects.
     n_nodes
@@ -53,7 +62,9 @@ class RiskModel:
 
     outcome: Family
     covariates: Sequence[str] = ()
+    interactions: Sequence[Interaction] = field(default=(), kw_only=True)
     method: Method = field(default="marginal", kw_only=True)
+    prior: FactorPrior = field(default="mixture", kw_only=True)
     strength: Strength = field(default_factory=Strength, kw_only=True)
     n_nodes: int = field(default=20, kw_only=True)
 
@@ -82,12 +93,17 @@ class RiskModel:
                 expected="columns other than the outcome's, each once",
                 do="Leave them out.",
             )
+        object.__setattr__(self, "interactions", require_interactions(self.interactions, self.covariates))
         if self.method not in get_args(Method):
             raise SpecError(
                 "method",
                 got=repr(self.method),
                 expected=f"one of {', '.join(get_args(Method))}",
                 do="Choose one of these.",
+            )
+        if self.prior not in get_args(FactorPrior):
+            raise SpecError(
+                "prior", got=repr(self.prior), expected=f"one of {', '.join(get_args(FactorPrior))}", do="Choose one."
             )
         if not isinstance(self.n_nodes, int) or not 2 <= self.n_nodes <= 100:
             raise SpecError("n_nodes", got=repr(self.n_nodes), expected="2 to 100 nodes", do="20 is enough for most.")
@@ -140,6 +156,7 @@ class RiskModel:
         names = [
             "effect_factors",
             *(["standardised_effects"] if self.covariates else []),
+            *(["standardised_interactions"] if prepared.interactions.names else []),
             *prepared.response.parameters,
         ]
         with threadpool_limits(
@@ -154,11 +171,12 @@ class RiskModel:
         fitted = FittedRisk(
             spec=self,
             response=prepared.response,
-            tree=_report(tree, prepared.scaling, prepared.response.unit),
+            tree=_report(tree, prepared),
             scaling=prepared.scaling,
             factors=moments.factors,
             n_subjects=len(moments.subjects),
             fingerprint=str(getattr(post, "fingerprint", "")),
+            interactions=prepared.interactions,
         )
         return fitted.check_quadrature(moments, clinical) if self.method == "marginal" else fitted
 
@@ -167,19 +185,30 @@ class RiskModel:
         covariates = read_predictors(clinical, self.covariates, moments.subjects)
         scaling = Scaling.learn(covariates)
         response = self.outcome.learn(observed)
-        data = (
-            response.design(observed),
-            moments,
-            scaling.names,
-            (covariates.to_numpy() - scaling.centre) / scaling.scale,
-        )
+        interactions = Interactions.find(self.interactions, moments.factors, scaling.names)
+        standardised = (covariates.to_numpy() - scaling.centre) / scaling.scale
+        options: dict[str, Any] = {
+            "method": self.method,
+            "strength": self.strength,
+            "n_nodes": self.n_nodes,
+            "prior": self.prior,
+        }
+        design = response.design(observed)
         if isinstance(response, CompetingResponse):
-            model = build_competing_graph(
-                response, *data, method=self.method, strength=self.strength, n_nodes=self.n_nodes
-            )
+            if interactions.names:
+                raise SpecError(
+                    "interactions",
+                    got=f"{len(interactions.names)} with competing risks",
+                    expected="none",
+                    do="Leave them out, or model each cause as Survival.",
+                )
+            model = build_competing_graph(response, design, moments, scaling.names, standardised, **options)
         else:
-            model = build_graph(response, *data, method=self.method, strength=self.strength, n_nodes=self.n_nodes)
-        return _Prepared(model, response, scaling)
+            outcome = next(iter(observed.values()))
+            model = build_graph(
+                response, design, outcome, moments, scaling.names, standardised, **options, interactions=interactions
+            )
+        return _Prepared(model, response, scaling, interactions)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -187,14 +216,17 @@ class _Prepared:
     model: "pm.Model"
     response: Response | CompetingResponse
     scaling: Scaling
+    interactions: Interactions
 
 
-def _report(tree: xr.DataTree, scaling: Scaling, unit: float) -> xr.DataTree:
-    """Bring effects to the outcome's units, and those of covariates to their own."""
+def _report(tree: xr.DataTree, prepared: _Prepared) -> xr.DataTree:
+    """Bring effects to the outcome's units, and those of covariates and interactions to the covariates' own."""
     groups = {name: group.to_dataset() for name, group in tree.children.items()}
-    posterior = groups["posterior"]
+    posterior, unit, scale = groups["posterior"], prepared.response.unit, prepared.scaling.scale
+    scales = {"covariate": scale, "interaction": scale[list(prepared.interactions.covariate)]}
     posterior = posterior.assign(effect_factors=posterior["effect_factors"] * unit)
-    if "standardised_effects" in posterior:
-        effects = posterior["standardised_effects"] * unit / xr.DataArray(scaling.scale, dims="covariate")
-        posterior = posterior.drop_vars("standardised_effects").assign(effect_covariates=effects)
+    for name, dim in (("effects", "covariate"), ("interactions", "interaction")):
+        if (standardised := f"standardised_{name}") in posterior:
+            effects = posterior[standardised] * unit / xr.DataArray(scales[dim], dims=dim)
+            posterior = posterior.drop_vars(standardised).assign({f"effect_{dim}s": effects})
     return xr.DataTree.from_dict({**groups, "posterior": posterior})

@@ -18,6 +18,8 @@ from mofa_bayes.risk.response import RISK, Array, Design, Labels, Parameters, Te
 
 _START = 1e-100
 """Where time 0 is put, in units of the longest follow-up: there the log of the cumulative hazard is still finite."""
+_N_TIMES = 500
+"""Grid of times on which a drawn event is placed, by interpolation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +243,13 @@ class SurvivalResponse:
         _, log_cumulative = self.baseline.log_hazards(xp, parameters, strip("entry", design))
         return -xp.exp(log_cumulative[..., None] + predictor)
 
+    def draw(self, rng: np.random.Generator, predictor: Array, parameters: Parameters, design: Design) -> Array:  # noqa: ARG002
+        """Draw times of the event; whoever has none by the longest follow-up is censored there."""
+        times = np.linspace(0.0, self.last_time, _N_TIMES)
+        batch = {name: np.asarray(value)[None] for name, value in parameters.items()}
+        risk = self.expect(predictor[None, :, None], batch, times[1:])[0, :, 0]
+        return _invert(rng.uniform(size=len(risk)), np.pad(risk, ((0, 0), (1, 0))), times)
+
     def expect(self, predictor: Array, parameters: Parameters, times: Array) -> Array:
         """Return P(event by t | predictor) = 1 - exp(-H0(t) exp(predictor)), shape (draw, subject, node, time)."""
         _, log_cumulative = self.baseline.log_hazards(np, parameters, self.baseline.design(times))
@@ -271,6 +280,15 @@ class SurvivalResponse:
         """Mark horizons beyond the longest follow-up."""
         is_beyond: NDArray[np.bool_] = times > self.last_time
         return is_beyond
+
+
+def _invert(levels: Array, risk: Array, times: Array) -> Array:
+    """Time at which each row of risks (subject, time), increasing, reaches its level; the last time if it does not."""
+    after = np.clip((risk < levels[:, None]).sum(axis=1), 1, len(times) - 1)
+    rows = np.arange(len(levels))
+    low, high = risk[rows, after - 1], risk[rows, after]
+    share = np.clip((levels - low) / np.maximum(high - low, 1e-300), 0.0, 1.0)
+    return times[after - 1] + share * (times[after] - times[after - 1])
 
 
 def is_truncated(design: Design) -> bool:

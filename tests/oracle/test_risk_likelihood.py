@@ -11,7 +11,7 @@ from scipy.special import expit
 from mofa_bayes.posterior.moments import FactorMoments
 from mofa_bayes.risk import Binary, RiskModel, Survival
 from mofa_bayes.risk.baselines import PiecewiseExponential, Weibull
-from mofa_bayes.risk.graph import effect_scales
+from mofa_bayes.risk.effects import effect_scales
 from mofa_bayes.risk.survival import SurvivalResponse
 
 OUTCOMES = {
@@ -153,7 +153,7 @@ def built(request):
 
 
 def evaluate(model, point):
-    return float(model.compile_logp(vars=model.potentials, mode="FAST_COMPILE")(point))
+    return float(model.compile_logp(vars=model.observed_RVs, mode="FAST_COMPILE")(point))
 
 
 @pytest.mark.parametrize("effects", [(0.0, 0.0), (0.8, -0.5), (-1.2, 0.9)])
@@ -216,7 +216,7 @@ def test_density_and_gradient_are_finite_where_no_factor_has_an_effect(built):
 
 def test_gradient_at_zero_effects_is_that_of_finite_differences(built):
     kind, _, _, model = built
-    density = model.compile_logp(vars=model.potentials, mode="FAST_COMPILE")
+    density = model.compile_logp(vars=model.observed_RVs, mode="FAST_COMPILE")
     gradient = model.compile_dlogp(mode="FAST_COMPILE")
     zero = make_point(kind, [0.0, 0.0], [0.0, 0.0])
     steps = [1e-4 * np.array(step) for step in ((1.0, 0.0), (0.0, 1.0))]

@@ -12,7 +12,7 @@ import xarray as xr
 from mofa_bayes.errors import ConvergenceWarning, DataError, FitError, SpecError
 from mofa_bayes.posterior.moments import FactorMoments
 from mofa_bayes.risk import Binary, RiskModel, Survival
-from mofa_bayes.risk.graph import Strength
+from mofa_bayes.risk.effects import Strength
 from mofa_bayes.risk.sampling import warn_unconverged
 
 QUICK = {"n_draws": 1000, "n_tune": 400, "n_chains": 2}
@@ -94,7 +94,7 @@ def test_the_tree_survives_a_file(fitted, tmp_path):
 def test_pointwise_log_likelihood_adds_up_to_that_of_the_graph(weibull, cohort):
     moments, clinical = cohort
     model = weibull.spec.build(moments, clinical)
-    density = model.compile_logp(vars=model.potentials, mode="FAST_COMPILE")
+    density = model.compile_logp(vars=model.observed_RVs, mode="FAST_COMPILE")
     pointwise = weibull.log_likelihood(moments, clinical)
     for chain, draw in ((0, 0), (1, 999)):
         own = weibull.tree["posterior"].to_dataset().isel(chain=chain, draw=draw)
