@@ -5,6 +5,7 @@ from mofa_bayes.risk.binary import Binary
 from mofa_bayes.risk.competing import CompetingRisks
 from mofa_bayes.risk.continuous import Continuous
 from mofa_bayes.risk.count import Count
+from mofa_bayes.risk.density import Compiled
 from mofa_bayes.risk.evaluation import Evaluation, Risks, evaluate
 from mofa_bayes.risk.fitted import ExtrapolationWarning, FittedRisk
 from mofa_bayes.risk.model import RiskModel
@@ -15,6 +16,7 @@ from mofa_bayes.risk.survival import Survival
 __all__ = [
     "Binary",
     "CompetingRisks",
+    "Compiled",
     "Continuous",
     "Count",
     "Evaluation",

@@ -49,7 +49,7 @@ def build_competing_graph(
             slopes = draw_covariate_effects(strength.covariates, dims=("cause", "covariate"))
             centre = centre + pt.dot(pm.Data("covariates", standardised), slopes.T)
         turned = pt.zeros((1, n_factors, n_causes))
-        pattern = pt.zeros((len(moments.subjects),), dtype="int64")
+        pattern = pt.zeros_like(centre[:, 0], dtype="int64")
         if method == "marginal":
             turned = pt.dot(pm.Data("factors_root", root_of(moments.covariance)), effects.T)
             pattern = pm.Data("pattern", moments.pattern)

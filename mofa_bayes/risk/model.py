@@ -13,14 +13,15 @@ from mofa_bayes.errors import SpecError, name_some
 from mofa_bayes.posterior.moments import FactorMoments
 from mofa_bayes.risk.competing import CompetingResponse
 from mofa_bayes.risk.competing_graph import build_competing_graph
+from mofa_bayes.risk.density import Compiled
 from mofa_bayes.risk.effects import FactorPrior, Strength
 from mofa_bayes.risk.fitted import FittedRisk
 from mofa_bayes.risk.graph import Method, build_graph
 from mofa_bayes.risk.inputs import HasMoments, Scaling, moments_of, read_predictors
 from mofa_bayes.risk.interactions import Interaction, Interactions, require_interactions
-from mofa_bayes.risk.laplace import sample_cut
-from mofa_bayes.risk.response import Family, Response
-from mofa_bayes.risk.sampling import Sampling, sample_nuts, warn_unconverged
+from mofa_bayes.risk.response import Family
+from mofa_bayes.risk.sample import Prepared, Sampler, draw_posterior, require_sampler
+from mofa_bayes.risk.sampling import Sampling
 from mofa_bayes.seeds import make_rng
 
 if TYPE_CHECKING:
@@ -112,12 +113,24 @@ class RiskModel:
         """Return the PyMC model of these patients, for a look at it or for other samplers. It holds their data."""
         return self._prepare(moments_of(post), clinical).model
 
+    def compile(self, post: FactorMoments | HasMoments, clinical: pd.DataFrame) -> Compiled:
+        """Compile what `sampler="importance"` and `method="cut"` need, for fits to these patients and to others.
+
+        Parameters and errors as in `fit`.
+        """
+        compiled = Compiled()
+        prepared = self._prepare(moments_of(post), clinical)
+        compiled.density_of(self, prepared.model, prepared.names)
+        return compiled
+
     def fit(
         self,
         post: FactorMoments | HasMoments,
         clinical: pd.DataFrame,
         *,
         seed: int | np.random.Generator,
+        sampler: Sampler = "nuts",
+        compiled: Compiled | None = None,
         n_draws: int = 1000,
         n_tune: int = 500,
         n_chains: int = 4,
@@ -134,8 +147,16 @@ class RiskModel:
             Outcome and covariates, indexed by subject; rows of other subjects are not used.
         seed
             Seed or generator.
+        sampler
+            `nuts`, or `importance`: adaptive importance sampling, ten to twenty times faster once compiled, in a number
+            of effective draws that is a quarter of the draws; it also estimates the evidence log p(y)
+            (`fitted.tree.attrs`: `log_evidence`, `log_evidence_se`, `pareto_k`). Where its weights are too uneven
+            (Pareto k above 0.7) NUTS takes over; the attribute `sampler` says which it was.
+        compiled
+            What `compile` returned, or `Compiled()`, to be used again by further fits: compiling takes seconds, and
+            importance sampling a fraction of one. NUTS compiles for itself.
         n_draws, n_tune, n_chains, cores, progress
-            How long NUTS runs; see `Sampling`.
+            How long NUTS runs, and how many draws importance sampling returns; see `Sampling`.
 
         Raises
         ------
@@ -149,25 +170,15 @@ class RiskModel:
         QuadratureWarning
             `n_nodes` are too few: see `FittedRisk.quadrature_error`.
         """
+        require_sampler(sampler, compiled)
         sampling = Sampling(n_draws=n_draws, n_tune=n_tune, n_chains=n_chains, cores=cores, progress=progress)
         rng = make_rng(seed)
         moments = moments_of(post)
         prepared = self._prepare(moments, clinical)
-        names = [
-            "effect_factors",
-            *(["standardised_effects"] if self.covariates else []),
-            *(["standardised_interactions"] if prepared.interactions.names else []),
-            *prepared.response.parameters,
-        ]
         with threadpool_limits(
             1, user_api="blas"
         ):  # the products are small, and threads would only wait for each other
-            if self.method == "cut":
-                tree = sample_cut(prepared.model, moments, names, sampling, rng)
-            else:
-                tree = sample_nuts(prepared.model, names, sampling, rng)
-        if self.method != "cut":
-            warn_unconverged(tree)
+            tree = draw_posterior(prepared, sampling, rng, sampler, compiled)
         fitted = FittedRisk(
             spec=self,
             response=prepared.response,
@@ -180,7 +191,7 @@ class RiskModel:
         )
         return fitted.check_quadrature(moments, clinical) if self.method == "marginal" else fitted
 
-    def _prepare(self, moments: FactorMoments, clinical: pd.DataFrame) -> "_Prepared":
+    def _prepare(self, moments: FactorMoments, clinical: pd.DataFrame) -> Prepared:
         observed = self.outcome.read(clinical, moments.subjects)
         covariates = read_predictors(clinical, self.covariates, moments.subjects)
         scaling = Scaling.learn(covariates)
@@ -208,18 +219,16 @@ class RiskModel:
             model = build_graph(
                 response, design, outcome, moments, scaling.names, standardised, **options, interactions=interactions
             )
-        return _Prepared(model, response, scaling, interactions)
+        names = (
+            "effect_factors",
+            *(("standardised_effects",) if self.covariates else ()),
+            *(("standardised_interactions",) if interactions.names else ()),
+            *response.parameters,
+        )
+        return Prepared(self, moments, model, response, scaling, names, interactions)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Prepared:
-    model: "pm.Model"
-    response: Response | CompetingResponse
-    scaling: Scaling
-    interactions: Interactions
-
-
-def _report(tree: xr.DataTree, prepared: _Prepared) -> xr.DataTree:
+def _report(tree: xr.DataTree, prepared: Prepared) -> xr.DataTree:
     """Bring effects to the outcome's units, and those of covariates and interactions to the covariates' own."""
     groups = {name: group.to_dataset() for name, group in tree.children.items()}
     posterior, unit, scale = groups["posterior"], prepared.response.unit, prepared.scaling.scale
@@ -229,4 +238,6 @@ def _report(tree: xr.DataTree, prepared: _Prepared) -> xr.DataTree:
         if (standardised := f"standardised_{name}") in posterior:
             effects = posterior[standardised] * unit / xr.DataArray(scales[dim], dims=dim)
             posterior = posterior.drop_vars(standardised).assign({f"effect_{dim}s": effects})
-    return xr.DataTree.from_dict({**groups, "posterior": posterior})
+    reported = xr.DataTree.from_dict({**groups, "posterior": posterior})
+    reported.attrs.update(tree.attrs)
+    return reported
