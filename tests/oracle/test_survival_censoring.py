@@ -179,5 +179,5 @@ def test_the_graph_has_the_density_of_the_response_and_a_finite_gradient(baselin
         np, moments.mean @ effects, np.sqrt(moments.variance_along(effects)), parameters,
         response.design(outcome.read(clinical, subjects)), 20,
     )  # fmt: skip
-    built = float(model.compile_logp(vars=model.potentials, mode="FAST_COMPILE")(point))
+    built = float(model.compile_logp(vars=model.observed_RVs, mode="FAST_COMPILE")(point))
     assert built == pytest.approx(pointwise.sum(), rel=1e-9)
