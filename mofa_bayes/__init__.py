@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from mofa_bayes.posterior.diagnose import diagnose
     from mofa_bayes.risk import (
         Binary,
+        CompetingRisks,
         Compiled,
         Continuous,
         Count,
@@ -100,6 +101,7 @@ _HOMES = {
     "Ascent": "engines.vi.settings",
     "Binary": "risk",
     "Choice": "choosing",
+    "CompetingRisks": "risk",
     "Compiled": "risk",
     "Continuous": "risk",
     "Count": "risk",
@@ -178,6 +180,7 @@ __all__ = [
     "Ascent",
     "Binary",
     "Choice",
+    "CompetingRisks",
     "Compiled",
     "Continuous",
     "Count",

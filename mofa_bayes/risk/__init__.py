@@ -1,6 +1,8 @@
 """What to expect: outcome families, the marginal likelihood that ties them to factors, and scores with intervals."""
 
+from mofa_bayes.risk.accuracy import QuadratureError, QuadratureWarning
 from mofa_bayes.risk.binary import Binary
+from mofa_bayes.risk.competing import CompetingRisks
 from mofa_bayes.risk.continuous import Continuous
 from mofa_bayes.risk.count import Count
 from mofa_bayes.risk.density import Compiled
@@ -14,6 +16,7 @@ from mofa_bayes.risk.survival import Survival
 
 __all__ = [
     "Binary",
+    "CompetingRisks",
     "Compiled",
     "Continuous",
     "Count",
@@ -21,6 +24,8 @@ __all__ = [
     "ExtrapolationWarning",
     "FittedRisk",
     "Ordinal",
+    "QuadratureError",
+    "QuadratureWarning",
     "RiskModel",
     "Risks",
     "Scores",

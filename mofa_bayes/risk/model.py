@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,8 @@ from threadpoolctl import threadpool_limits
 from mofa_bayes.card import render_card
 from mofa_bayes.errors import SpecError, name_some
 from mofa_bayes.posterior.moments import FactorMoments
+from mofa_bayes.risk.competing import CompetingResponse
+from mofa_bayes.risk.competing_graph import build_competing_graph
 from mofa_bayes.risk.density import Compiled
 from mofa_bayes.risk.effects import FactorPrior, Strength
 from mofa_bayes.risk.fitted import FittedRisk
@@ -34,7 +36,8 @@ class RiskModel:
     Parameters
     ----------
     outcome
-        `Survival(time, event)`, `Binary(column)`, `Continuous(column)`, `Count(column)` or `Ordinal(column, levels)`.
+        `Survival(time, event)`, `CompetingRisks(time, cause)`, `Binary(column)`, `Continuous(column)`, `Count(column)`
+        or `Ordinal(column, levels)`.
     covariates
         Columns of the clinical table, numbers; standardised inside, reported in their own units.
     interactions
@@ -51,7 +54,7 @@ class RiskModel:
     strength
         Prior scales of effects.
     n_nodes
-        Gauss-Hermite nodes of the integral over a patient's predictor.
+        Gauss-Hermite nodes of the integral over a patient's predictor; of competing risks see `product_nodes`.
 
     Raises
     ------
@@ -72,7 +75,7 @@ class RiskModel:
             raise SpecError(
                 "outcome",
                 got=repr(self.outcome)[:80],
-                expected="Survival, Binary, Continuous, Count or Ordinal",
+                expected="Survival, CompetingRisks, Binary, Continuous, Count or Ordinal",
                 do='Write RiskModel(Survival("time", "event")).',
             )
         if isinstance(self.covariates, str) or not all(isinstance(name, str) for name in self.covariates):
@@ -165,6 +168,8 @@ class RiskModel:
         -----
         ConvergenceWarning
             Chains diverge, disagree, or hold too few effective draws.
+        QuadratureWarning
+            `n_nodes` are too few: see `FittedRisk.quadrature_error`.
         """
         require_sampler(sampler, compiled)
         sampling = Sampling(n_draws=n_draws, n_tune=n_tune, n_chains=n_chains, cores=cores, progress=progress)
@@ -175,7 +180,7 @@ class RiskModel:
             1, user_api="blas"
         ):  # the products are small, and threads would only wait for each other
             tree = draw_posterior(prepared, sampling, rng, sampler, compiled)
-        return FittedRisk(
+        fitted = FittedRisk(
             spec=self,
             response=prepared.response,
             tree=_report(tree, prepared),
@@ -185,6 +190,7 @@ class RiskModel:
             fingerprint=str(getattr(post, "fingerprint", "")),
             interactions=prepared.interactions,
         )
+        return fitted.check_quadrature(moments, clinical) if self.method == "marginal" else fitted
 
     def summary(self) -> pd.DataFrame:
         """Say what is believed, indexed by the part of the model it is about."""
@@ -201,19 +207,28 @@ class RiskModel:
         scaling = Scaling.learn(covariates)
         response = self.outcome.learn(observed)
         interactions = Interactions.find(self.interactions, moments.factors, scaling.names)
-        model = build_graph(
-            response,
-            response.design(observed),
-            next(iter(observed.values())),
-            moments,
-            scaling.names,
-            (covariates.to_numpy() - scaling.centre) / scaling.scale,
-            method=self.method,
-            strength=self.strength,
-            n_nodes=self.n_nodes,
-            prior=self.prior,
-            interactions=interactions,
-        )
+        standardised = (covariates.to_numpy() - scaling.centre) / scaling.scale
+        options: dict[str, Any] = {
+            "method": self.method,
+            "strength": self.strength,
+            "n_nodes": self.n_nodes,
+            "prior": self.prior,
+        }
+        design = response.design(observed)
+        if isinstance(response, CompetingResponse):
+            if interactions.names:
+                raise SpecError(
+                    "interactions",
+                    got=f"{len(interactions.names)} with competing risks",
+                    expected="none",
+                    do="Leave them out, or model each cause as Survival.",
+                )
+            model = build_competing_graph(response, design, moments, scaling.names, standardised, **options)
+        else:
+            outcome = next(iter(observed.values()))
+            model = build_graph(
+                response, design, outcome, moments, scaling.names, standardised, **options, interactions=interactions
+            )
         names = (
             "effect_factors",
             *(("standardised_effects",) if self.covariates else ()),

@@ -9,6 +9,7 @@ import xarray as xr
 
 from mofa_bayes.errors import SpecError
 from mofa_bayes.posterior.moments import FactorMoments
+from mofa_bayes.risk.competing import CompetingResponse
 from mofa_bayes.risk.density import Compiled
 from mofa_bayes.risk.importance import LARGEST_K, Weighted, sample_weighted
 from mofa_bayes.risk.inputs import Scaling
@@ -48,7 +49,7 @@ class Prepared:
     spec: "RiskModel"
     moments: FactorMoments
     model: "pm.Model"
-    response: Response
+    response: Response | CompetingResponse
     scaling: Scaling
     names: tuple[str, ...]
     interactions: Interactions
