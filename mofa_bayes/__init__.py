@@ -9,6 +9,7 @@ The tree tells the story, and data flow one way through it:
     posterior/   what we learned      Posterior: draws, moments, provenance; align, diagnose, project, impute
     explain/     what it means        variance explained, sharing, biomarkers
     risk/        what to expect       outcome families, the marginal likelihood, RiskModel, scores, metrics
+    validation/  does it hold up      cross-validation, and strategies of fusion side by side
     checking/    is it calibrated     simulation-based calibration and coverage, for any model and engine
     export/      where it goes        tables
     plot/        one function per question
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
         StandardFactors,
         ViewModel,
     )
+    from mofa_bayes.validation import CrossValidation, cross_validate
     from mofa_bayes.zoo import list_models, load_model
 
 _HOMES = {
@@ -64,6 +66,7 @@ _HOMES = {
     "Ascent": "engines.vi.settings",
     "Binary": "risk",
     "Choice": "choosing",
+    "CrossValidation": "validation",
     "Evaluation": "risk",
     "FactorModel": "spec",
     "Gamma": "spec",
@@ -82,6 +85,7 @@ _HOMES = {
     "check_calibration": "checking",
     "diagnose": "posterior.diagnose",
     "choose_n_factors": "choosing",
+    "cross_validate": "validation",
     "evaluate": "risk",
     "fit": "fitting",
     "graph": "graph",
@@ -102,6 +106,7 @@ __all__ = [
     "Ascent",
     "Binary",
     "Choice",
+    "CrossValidation",
     "Design",
     "Evaluation",
     "FactorModel",
@@ -124,6 +129,7 @@ __all__ = [
     "biomarkers",
     "check_calibration",
     "choose_n_factors",
+    "cross_validate",
     "diagnose",
     "evaluate",
     "fit",
