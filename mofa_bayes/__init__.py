@@ -52,7 +52,7 @@ if TYPE_CHECKING:
         StandardFactors,
         ViewModel,
     )
-    from mofa_bayes.validation import CrossValidation, cross_validate
+    from mofa_bayes.validation import CrossValidation, Fusion, compare_fusion, cross_validate
     from mofa_bayes.zoo import list_models, load_model
 
 _HOMES = {
@@ -69,6 +69,7 @@ _HOMES = {
     "CrossValidation": "validation",
     "Evaluation": "risk",
     "FactorModel": "spec",
+    "Fusion": "validation",
     "Gamma": "spec",
     "MultiView": "data.multiview",
     "Posterior": "posterior",
@@ -85,6 +86,7 @@ _HOMES = {
     "check_calibration": "checking",
     "diagnose": "posterior.diagnose",
     "choose_n_factors": "choosing",
+    "compare_fusion": "validation",
     "cross_validate": "validation",
     "evaluate": "risk",
     "fit": "fitting",
@@ -110,6 +112,7 @@ __all__ = [
     "Design",
     "Evaluation",
     "FactorModel",
+    "Fusion",
     "Gamma",
     "Horseshoe",
     "Laplace",
@@ -129,6 +132,7 @@ __all__ = [
     "biomarkers",
     "check_calibration",
     "choose_n_factors",
+    "compare_fusion",
     "cross_validate",
     "diagnose",
     "evaluate",
