@@ -11,14 +11,13 @@ from threadpoolctl import threadpool_limits
 
 from mofa_bayes.errors import SpecError, name_some
 from mofa_bayes.posterior.moments import FactorMoments
-from mofa_bayes.risk.binary import Binary
+from mofa_bayes.risk.density import Compiled
 from mofa_bayes.risk.fitted import FittedRisk
 from mofa_bayes.risk.graph import Method, Strength, build_graph
 from mofa_bayes.risk.inputs import HasMoments, Scaling, moments_of, read_predictors
-from mofa_bayes.risk.laplace import sample_cut
-from mofa_bayes.risk.response import Response
-from mofa_bayes.risk.sampling import Sampling, sample_nuts, warn_unconverged
-from mofa_bayes.risk.survival import Survival
+from mofa_bayes.risk.response import Family
+from mofa_bayes.risk.sample import Prepared, Sampler, draw_posterior, require_sampler
+from mofa_bayes.risk.sampling import Sampling
 from mofa_bayes.seeds import make_rng
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ class RiskModel:
     Parameters
     ----------
     outcome
-        `Survival(time, event)` or `Binary(column)`.
+        `Survival(time, event)`, `Binary(column)`, `Continuous(column)`, `Count(column)` or `Ordinal(column, levels)`.
     covariates
         Columns of the clinical table, numbers; standardised inside, reported in their own units.
     method
@@ -50,18 +49,18 @@ class RiskModel:
         A value is not acceptable.
     """
 
-    outcome: Survival | Binary
+    outcome: Family
     covariates: Sequence[str] = ()
     method: Method = field(default="marginal", kw_only=True)
     strength: Strength = field(default_factory=Strength, kw_only=True)
     n_nodes: int = field(default=20, kw_only=True)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.outcome, Survival | Binary):
+        if isinstance(self.outcome, type) or not isinstance(self.outcome, Family):
             raise SpecError(
                 "outcome",
                 got=repr(self.outcome)[:80],
-                expected="Survival(time, event) or Binary(column)",
+                expected="Survival, Binary, Continuous, Count or Ordinal",
                 do='Write RiskModel(Survival("time", "event")).',
             )
         if isinstance(self.covariates, str) or not all(isinstance(name, str) for name in self.covariates):
@@ -95,12 +94,24 @@ class RiskModel:
         """Return the PyMC model of these patients, for a look at it or for other samplers. It holds their data."""
         return self._prepare(moments_of(post), clinical).model
 
+    def compile(self, post: FactorMoments | HasMoments, clinical: pd.DataFrame) -> Compiled:
+        """Compile what `sampler="importance"` and `method="cut"` need, for fits to these patients and to others.
+
+        Parameters and errors as in `fit`.
+        """
+        compiled = Compiled()
+        prepared = self._prepare(moments_of(post), clinical)
+        compiled.density_of(self, prepared.model, prepared.names)
+        return compiled
+
     def fit(
         self,
         post: FactorMoments | HasMoments,
         clinical: pd.DataFrame,
         *,
         seed: int | np.random.Generator,
+        sampler: Sampler = "nuts",
+        compiled: Compiled | None = None,
         n_draws: int = 1000,
         n_tune: int = 500,
         n_chains: int = 4,
@@ -117,8 +128,16 @@ class RiskModel:
             Outcome and covariates, indexed by subject; rows of other subjects are not used.
         seed
             Seed or generator.
+        sampler
+            `nuts`, or `importance`: adaptive importance sampling, ten to twenty times faster once compiled, in a number
+            of effective draws that is a quarter of the draws; it also estimates the evidence log p(y)
+            (`fitted.tree.attrs`: `log_evidence`, `log_evidence_se`, `pareto_k`). Where its weights are too uneven
+            (Pareto k above 0.7) NUTS takes over; the attribute `sampler` says which it was.
+        compiled
+            What `compile` returned, or `Compiled()`, to be used again by further fits: compiling takes seconds, and
+            importance sampling a fraction of one. NUTS compiles for itself.
         n_draws, n_tune, n_chains, cores, progress
-            How long NUTS runs; see `Sampling`.
+            How long NUTS runs, and how many draws importance sampling returns; see `Sampling`.
 
         Raises
         ------
@@ -130,35 +149,26 @@ class RiskModel:
         ConvergenceWarning
             Chains diverge, disagree, or hold too few effective draws.
         """
+        require_sampler(sampler, compiled)
         sampling = Sampling(n_draws=n_draws, n_tune=n_tune, n_chains=n_chains, cores=cores, progress=progress)
         rng = make_rng(seed)
         moments = moments_of(post)
         prepared = self._prepare(moments, clinical)
-        names = [
-            "effect_factors",
-            *(["standardised_effects"] if self.covariates else []),
-            *prepared.response.parameters,
-        ]
         with threadpool_limits(
             1, user_api="blas"
         ):  # the products are small, and threads would only wait for each other
-            if self.method == "cut":
-                tree = sample_cut(prepared.model, moments, names, sampling, rng)
-            else:
-                tree = sample_nuts(prepared.model, names, sampling, rng)
-        if self.method != "cut":
-            warn_unconverged(tree)
+            tree = draw_posterior(prepared, sampling, rng, sampler, compiled)
         return FittedRisk(
             spec=self,
             response=prepared.response,
-            tree=_report(tree, prepared.scaling),
+            tree=_report(tree, prepared.scaling, prepared.response.unit),
             scaling=prepared.scaling,
             factors=moments.factors,
             n_subjects=len(moments.subjects),
             fingerprint=str(getattr(post, "fingerprint", "")),
         )
 
-    def _prepare(self, moments: FactorMoments, clinical: pd.DataFrame) -> "_Prepared":
+    def _prepare(self, moments: FactorMoments, clinical: pd.DataFrame) -> Prepared:
         observed = self.outcome.read(clinical, moments.subjects)
         covariates = read_predictors(clinical, self.covariates, moments.subjects)
         scaling = Scaling.learn(covariates)
@@ -173,21 +183,18 @@ class RiskModel:
             strength=self.strength,
             n_nodes=self.n_nodes,
         )
-        return _Prepared(model, response, scaling)
+        names = ("effect_factors", *(("standardised_effects",) if self.covariates else ()), *response.parameters)
+        return Prepared(self, moments, model, response, scaling, names)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Prepared:
-    model: "pm.Model"
-    response: Response
-    scaling: Scaling
-
-
-def _report(tree: xr.DataTree, scaling: Scaling) -> xr.DataTree:
-    """Bring effects of covariates to their own units."""
+def _report(tree: xr.DataTree, scaling: Scaling, unit: float) -> xr.DataTree:
+    """Bring effects to the outcome's units, and those of covariates to their own."""
     groups = {name: group.to_dataset() for name, group in tree.children.items()}
     posterior = groups["posterior"]
+    posterior = posterior.assign(effect_factors=posterior["effect_factors"] * unit)
     if "standardised_effects" in posterior:
-        effects = posterior["standardised_effects"] / xr.DataArray(scaling.scale, dims="covariate")
+        effects = posterior["standardised_effects"] * unit / xr.DataArray(scaling.scale, dims="covariate")
         posterior = posterior.drop_vars("standardised_effects").assign(effect_covariates=effects)
-    return xr.DataTree.from_dict({**groups, "posterior": posterior})
+    reported = xr.DataTree.from_dict({**groups, "posterior": posterior})
+    reported.attrs.update(tree.attrs)
+    return reported
