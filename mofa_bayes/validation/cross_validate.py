@@ -12,7 +12,7 @@ from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.engines.sampling import Sampling
 from mofa_bayes.engines.vi.settings import Ascent
 from mofa_bayes.errors import FitError
-from mofa_bayes.risk import RiskModel
+from mofa_bayes.risk import Compiled, RiskModel
 from mofa_bayes.risk.inputs import read_predictors
 from mofa_bayes.spec import FactorModel
 from mofa_bayes.validation.fits import Engine, Fits
@@ -60,7 +60,8 @@ def cross_validate(
     engine, settings
         As in `mb.fit`.
     options
-        Further arguments of `RiskModel.fit`: `{"n_draws": 500}`.
+        Further arguments of `RiskModel.fit`. Left out, importance sampling returns 1,000 draws; `{"sampler": "nuts"}`
+        for NUTS.
     times
         Horizons to report; the quartiles of the times of events when left out. None for a binary outcome.
     n_draws
@@ -83,7 +84,7 @@ def cross_validate(
     spec = FactorModel() if spec is None else spec
     if not isinstance(risk, RiskModel):
         raise FitError("risk", got=type(risk).__name__, expected="a RiskModel", do="Write mb.RiskModel(outcome).")
-    how = Fits(spec=spec, engine=engine, settings=settings, options=dict(options or {}))
+    how = Fits.of(spec, engine, settings, options)
     how.require(views)
     plan = make_plan(views, clinical, risk.outcome, folds=folds, repeats=repeats, times=times, seed=seed)
     read_predictors(plan.clinical, risk.covariates, views.subjects)
@@ -114,11 +115,11 @@ class Task:
     rng: np.random.Generator
 
 
-def run_fold(task: Task) -> dict[str, Scored]:
+def run_fold(task: Task, compiled: Compiled) -> dict[str, Scored]:
     """Fit to the training patients, project the held-out ones, and score them."""
     train, held = task.plan.split(task.held)
     factor_rng, risk_rng = task.rng.spawn(2)
     post = task.how.fit_factors(train, factor_rng)
-    fitted = task.risk.fit(post, task.plan.clinical, seed=risk_rng, **task.how.options)
+    fitted = task.how.fit_risk(task.risk, post, task.plan.clinical, risk_rng, compiled)
     moments = post.project(held)
     return {MODEL: Scored.of(fitted, moments, task.plan.clinical, task.plan.horizons, task.n_draws)}

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.engines.sampling import Sampling
@@ -12,10 +13,14 @@ from mofa_bayes.engines.vi.settings import Ascent
 from mofa_bayes.errors import FitError
 from mofa_bayes.fitting import fit
 from mofa_bayes.fitting.request import require_fit
+from mofa_bayes.posterior.moments import FactorMoments
 from mofa_bayes.posterior.posterior import Posterior
+from mofa_bayes.risk import Compiled, FittedRisk, RiskModel
+from mofa_bayes.risk.inputs import HasMoments
 from mofa_bayes.spec import FactorModel
 
 Engine = Literal["vi", "spectral", "gibbs", "nuts"]
+_OPTIONS = {"sampler": "importance", "n_chains": 2, "n_draws": 500}
 _N_DRAWS = 2
 """Draws of factors and loadings: risk models use moments, and only sampling engines need more (their own number)."""
 
@@ -36,6 +41,17 @@ class Fits:
     engine: Engine = "vi"
     settings: Ascent | Sampling | None = None
     options: Mapping[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        spec: FactorModel,
+        engine: Engine,
+        settings: Ascent | Sampling | None,
+        options: Mapping[str, Any] | None,
+    ) -> "Fits":
+        """Fill in what was left out: importance sampling, and as many draws as scores need."""
+        return cls(spec=spec, engine=engine, settings=settings, options={**_OPTIONS, **(options or {})})
 
     def require(self, views: MultiView) -> None:
         """Raise FitError where the cohort cannot be fitted so."""
@@ -61,6 +77,17 @@ class Fits:
             settings=self.settings,
             progress=False,
         )
+
+    def fit_risk(
+        self,
+        risk: RiskModel,
+        train: FactorMoments | HasMoments,
+        clinical: pd.DataFrame,
+        rng: np.random.Generator,
+        compiled: Compiled,
+    ) -> FittedRisk:
+        """Fit a risk model to training patients; `compiled` serves all fits of a process."""
+        return risk.fit(train, clinical, seed=rng, compiled=compiled, **self.options)
 
     def __repr__(self) -> str:
         parts = self.spec.to_toml(), self.engine, self.settings, sorted(self.options.items())

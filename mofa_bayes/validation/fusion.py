@@ -36,7 +36,8 @@ from mofa_bayes.validation.validated import CrossValidation
 
 STRATEGIES = (EARLY, INTERMEDIATE, LATE, STACKED)
 N_FACTORS = 20
-MAX_FACTORS_SHARE = 8
+SUBJECTS_PER_FACTOR = 6
+QUICK = Ascent(mode=1e-5, max_iterations=120, n_threads=1)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -114,8 +115,8 @@ def compare_fusion(
     strategies
         Some of `early`, `intermediate`, `late`, `stacked`.
     spec
-        Factor model of `intermediate`, and of each view in `late`. Left out, it has 20 factors, or an eighth of the
-        training patients if these are fewer.
+        Factor model of `intermediate`, and of each view in `late`. Left out, it has 20 factors, or a sixth of the
+        number of training patients if that is fewer.
     strength
         Prior scales of effects; see `RiskModel`.
     settings
@@ -138,12 +139,11 @@ def compare_fusion(
     if EARLY in wanted:
         likelihood_of(outcome.read(plan.clinical, views.subjects))
     if spec is None:
-        spec = FactorModel(
-            n_factors=max(1, min(N_FACTORS, views.n_subjects * (folds - 1) // folds // MAX_FACTORS_SHARE))
-        )
+        n_train = views.n_subjects * (folds - 1) // folds
+        spec = FactorModel(n_factors=max(1, min(N_FACTORS, n_train // SUBJECTS_PER_FACTOR)))
     if settings is None and engine == "vi":
         settings = QUICK
-    how = Fits(spec=spec, engine=engine, settings=settings, options=dict(options or {}))
+    how = Fits.of(spec, engine, settings, options)
     how.require(views)
     tasks = [
         FusionTask(plan=plan, held=held, risk=risk, how=how, strategies=wanted, n_draws=n_draws, rng=rng)
@@ -159,9 +159,6 @@ def compare_fusion(
     )
     models = {name: CrossValidation.of(plan, found, name) for name in found[0].scored}
     return _conclude(plan, models, n_bootstrap, level)
-
-
-QUICK = Ascent(mode=1e-5, max_iterations=120, n_threads=1)
 
 
 def _conclude(plan: Plan, models: Mapping[str, CrossValidation], n_bootstrap: int, level: float) -> Fusion:

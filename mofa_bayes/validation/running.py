@@ -16,8 +16,11 @@ from threadpoolctl import threadpool_limits
 from mofa_bayes.atomic import make_folder, replacing
 from mofa_bayes.errors import FileError, IgnoredWarning
 from mofa_bayes.interrupts import heed_interrupts
+from mofa_bayes.risk import Compiled
 from mofa_bayes.validation.scored import Scored, flatten, restore
 from mofa_bayes.watch import is_watched
+
+type Run[T] = Callable[[T, Compiled], Mapping[str, Scored]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,7 +89,7 @@ class Keep:
 
 def run_folds[T](
     tasks: Sequence[T],
-    run: Callable[[T], Mapping[str, Scored]],
+    run: Run[T],
     *,
     n_jobs: int,
     keep: Keep | None,
@@ -94,6 +97,8 @@ def run_folds[T](
     title: str,
 ) -> list[FoldResult]:
     """Run a task for each fold, in order, here or in `n_jobs` processes; `run` is a function of a module.
+
+    It gets what risk models were compiled to, which further folds in the same process use again.
 
     An interrupt goes on to the caller; folds that were done by then are in the folder, and are not done again.
     """
@@ -112,13 +117,12 @@ def run_folds[T](
     return [done[number] for number in range(len(tasks))]
 
 
-def _run[T](
-    tasks: Sequence[T], left: Sequence[int], run: Callable[[T], Mapping[str, Scored]], n_jobs: int
-) -> Iterator[tuple[int, FoldResult]]:
+def _run[T](tasks: Sequence[T], left: Sequence[int], run: Run[T], n_jobs: int) -> Iterator[tuple[int, FoldResult]]:
     """Yield each fold as it is done."""
     if n_jobs == 1 or len(left) < 2:
+        compiled = Compiled()
         for number in left:
-            yield number, _run_one(run, tasks[number])
+            yield number, _run_one(run, tasks[number], compiled)
         return
     with ProcessPoolExecutor(min(n_jobs, len(left)), mp_context=get_context("spawn")) as pool:
         try:
@@ -130,12 +134,12 @@ def _run[T](
             raise
 
 
-def _run_one[T](run: Callable[[T], Mapping[str, Scored]], task: T) -> FoldResult:
+def _run_one[T](run: Run[T], task: T, compiled: Compiled | None = None) -> FoldResult:
     with warnings.catch_warnings(record=True) as heard, threadpool_limits(1, user_api="blas"), heed_interrupts():
         warnings.simplefilter("always")
         # Held-out patients have features that did not vary in a training fold, and the model does not know these.
         warnings.simplefilter("ignore", IgnoredWarning)
-        scored = run(task)
+        scored = run(task, Compiled() if compiled is None else compiled)
     return FoldResult(scored, tuple(dict.fromkeys(str(own.message) for own in heard)))
 
 

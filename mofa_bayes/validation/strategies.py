@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.posterior.moments import FactorMoments
-from mofa_bayes.risk import RiskModel
+from mofa_bayes.risk import Compiled, RiskModel
 from mofa_bayes.risk.response import Array
 from mofa_bayes.risk.sparse import fit_sparse, likelihood_of
 from mofa_bayes.validation.fits import Fits
@@ -50,10 +50,10 @@ class Candidate:
     left_out: Array
 
 
-def run_fusion(task: FusionTask) -> dict[str, Scored]:
+def run_fusion(task: FusionTask, compiled: Compiled) -> dict[str, Scored]:
     """Score the held-out patients by every strategy."""
     train, held = task.plan.split(task.held)
-    fold = _Fold(task, train, held)
+    fold = _Fold(task, train, held, compiled)
     found: dict[str, Scored] = {}
     pool: list[Candidate] = []
     if task.risk.covariates:
@@ -77,6 +77,7 @@ class _Fold:
     task: FusionTask
     train: MultiView
     held: MultiView
+    compiled: Compiled
 
     def sources(self) -> Iterator[tuple[str, list[tuple[FactorMoments, FactorMoments]]]]:
         """Yield strategies with what they know of training and held-out patients: one pair, or one for each view."""
@@ -93,7 +94,7 @@ class _Fold:
         """Fit a risk model to training patients and score both."""
         task, clinical = self.task, self.task.plan.clinical
         risk = task.risk if with_clinical else replace(task.risk, covariates=())
-        fitted = risk.fit(train, clinical, seed=self._spawn(), **task.how.options)
+        fitted = task.how.fit_risk(risk, train, clinical, self._spawn(), self.compiled)
         scored = Scored.of(fitted, held, clinical, task.plan.horizons, task.n_draws)
         own = fitted.log_likelihood(train, clinical).stack(s=("chain", "draw")).transpose("s", "subject").values
         return Candidate(scored, left_out_scores(own))
