@@ -26,8 +26,13 @@ def split_predictors(
     terms = _read_terms(fitted, post, views)
     subjects = terms.moments.subjects
     covariates = read_predictors(clinical, fitted.scaling.names, subjects).to_numpy(dtype=np.float64)
+    centred = covariates - fitted.scaling.centre
     by_view = np.einsum("sk,nmk->smn", fitted.effects_of("factors"), terms.shares)
-    by_covariate = fitted.effects_of("covariates")[:, :, None] * (covariates - fitted.scaling.centre).T
+    if fitted.interactions.names:
+        moderated = terms.shares[:, :, list(fitted.interactions.factor)]
+        moderated = moderated * fitted.interactions.moderate(centred)[:, None, :]
+        by_view += np.einsum("sp,nmp->smn", fitted.effects_of("interactions"), moderated)
+    by_covariate = fitted.effects_of("covariates")[:, :, None] * centred.T
     tables = [
         _tabulate(by_view, subjects, terms.views, level).assign(kind="view", is_seen=terms.is_seen.ravel()),
         _tabulate(by_covariate, subjects, fitted.scaling.names, level).assign(kind="covariate", is_seen=True),
@@ -40,6 +45,13 @@ def split_predictors(
 
 def value_views(fitted: "FittedRisk", post: Posterior, views: NewViews, level: float) -> pd.DataFrame:
     """Say by how much each absent view would narrow a patient's predictor; see `FittedRisk.value_of_views`."""
+    if fitted.interactions.names:
+        raise FitError(
+            "value of views",
+            got="a model with interactions, in which each patient has effects of their own",
+            expected="a model without",
+            do="Leave interactions out of the model.",
+        )
     terms = _read_terms(fitted, post, views)
     effects = fitted.effects_of("factors")
     rows, absent = np.nonzero(~terms.is_seen)
@@ -73,6 +85,9 @@ def _read_terms(fitted: "FittedRisk", post: Posterior, views: NewViews) -> ViewT
             do="Pass the posterior and the patients' views: fitted.contributions(post, new_views, clinical).",
         )
     moments_of(post)
+    if fitted.effects_of("factors").ndim != 2:
+        raise FitError("risk model", got="one of several responses", expected="one of a single outcome",
+                       do="Fit the response of interest alone.")  # fmt: skip
     terms = split_by_view(post.tree, views)
     fitted.require_factors(terms.moments)
     return terms

@@ -316,8 +316,8 @@ class FittedRisk:
                 do="Project these patients with the posterior that was used in the fit: post.project(new_views).",
             )
 
-    def effects_of(self, what: Literal["factors", "covariates"]) -> Array:
-        """Draws of the effects, chains one after the other, (draw, factor) or (draw, covariate)."""
+    def effects_of(self, what: Literal["factors", "covariates", "interactions"]) -> Array:
+        """Draws of the effects, chains one after the other, (draw, [response,] term)."""
         return self._draws(f"effect_{what}")
 
     def _predict_each(
