@@ -19,6 +19,8 @@ from mofa_bayes.validation.stacking import left_out_scores, mix_scores, stack
 
 CLINICAL, EARLY, INTERMEDIATE, LATE, STACKED = "clinical", "early", "intermediate", "late", "stacked"
 _N_INNER = 5
+_LEAST_SPREAD = 0.05
+"""Least sd of the predictor that is brought to 1, as factors have: a sparse model that finds nothing stays near 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -114,16 +116,23 @@ def score_early(
     subjects, x, x_held = train.subjects, *_concatenate(train, held)
     observed = plan.outcome.read(plan.clinical, subjects)
     inner = deal_folds(read_strata(plan.outcome, plan.clinical, subjects), subjects, _N_INNER, rng)
-    moments = np.empty((2, len(subjects)))
-    for fold in range(_N_INNER):
-        rest, own = inner != fold, inner == fold
+    own_mean, own_variance = predict_left_out(x, observed, inner)
+    mean, variance = fit_sparse(x, likelihood_of(observed)).predict(x_held)
+    scale = max(float(own_mean.std()), _LEAST_SPREAD)
+    return (
+        _single(subjects, own_mean / scale, own_variance / scale**2),
+        _single(held.subjects, mean / scale, variance / scale**2),
+    )
+
+
+def predict_left_out(x: Array, observed: Mapping[str, Array], fold_of: NDArray[np.intp]) -> tuple[Array, Array]:
+    """Mean and variance of each patient's sparse predictor by a regression on the other folds, each (N,)."""
+    moments = np.empty((2, len(x)))
+    for fold in np.unique(fold_of):
+        rest, own = fold_of != fold, fold_of == fold
         likelihood = likelihood_of({name: values[rest] for name, values in observed.items()})
         moments[:, own] = fit_sparse(x[rest], likelihood).predict(x[own])
-    mean, variance = fit_sparse(x, likelihood_of(observed)).predict(x_held)
-    scale = max(float(moments[0].std()), 1e-3)
-    return _single(subjects, moments[0] / scale, moments[1] / scale**2), _single(
-        held.subjects, mean / scale, variance / scale**2
-    )
+    return moments[0], moments[1]
 
 
 def _find_factors(
