@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mofa_bayes.checking import Sizes, check_calibration
     from mofa_bayes.choosing import Choice, choose_n_factors
     from mofa_bayes.cross_fitting import cross_fit
-    from mofa_bayes.data import events
+    from mofa_bayes.data import events, steps
     from mofa_bayes.data.annotated import read_mudata
     from mofa_bayes.data.cohorts import load_transbig
     from mofa_bayes.data.imaging import read_image_features, read_volumes, to_volume
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mofa_bayes.data.multiview import MultiView
     from mofa_bayes.data.readers import read_clinical, read_views
     from mofa_bayes.data.simulate import Design, simulate_cohort
+    from mofa_bayes.data.steps import Preparation, prepare
     from mofa_bayes.engines.sampling import Sampling
     from mofa_bayes.engines.vi.settings import Ascent
     from mofa_bayes.explain import (
@@ -83,8 +84,10 @@ if TYPE_CHECKING:
     from mofa_bayes.validation import CrossValidation, Fusion, compare_fusion, cross_validate
     from mofa_bayes.zoo import list_models, load_model
 
-_MODULES = {"events": "data.events"}
+_MODULES = {"events": "data.events", "steps": "data.steps"}
 _HOMES = {
+    "Preparation": "data.steps",
+    "prepare": "data.steps",
     "ARD": "spec",
     "ARDFactors": "spec",
     "Ascent": "engines.vi.settings",
@@ -170,6 +173,7 @@ __all__ = [
     "Normal",
     "Ordinal",
     "Posterior",
+    "Preparation",
     "RiskModel",
     "Risks",
     "Sampling",
@@ -202,6 +206,7 @@ __all__ = [
     "load_model",
     "load_transbig",
     "partial_information",
+    "prepare",
     "read_clinical",
     "read_gmt",
     "read_image_features",
@@ -211,6 +216,7 @@ __all__ = [
     "read_volumes",
     "sharing",
     "simulate_cohort",
+    "steps",
     "to_volume",
     "variance_explained",
 ]

@@ -14,9 +14,9 @@ from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import Preprocessing
 from mofa_bayes.errors import DataError, FitError
 from mofa_bayes.posterior.files import read_tree, write_tree
-from mofa_bayes.posterior.impute import impute_views
+from mofa_bayes.posterior.impute import impute_views, undo_preparation
 from mofa_bayes.posterior.moments import FactorMoments
-from mofa_bayes.posterior.project import as_views, project_views
+from mofa_bayes.posterior.project import as_views, prepare_new, project_views
 from mofa_bayes.posterior.share import forget_patients
 from mofa_bayes.seeds import make_rng
 from mofa_bayes.spec import FactorModel
@@ -250,13 +250,17 @@ class Posterior:
         Returns
         -------
         Dataset with `mean_<view>`, `lower_<view>` and `upper_<view>` (subject, feature_<view>) on the scale of the
-        data. A bernoulli entry gets its probability of 1. Observed entries are returned as they are.
+        data. A bernoulli entry gets its probability of 1. Observed entries are returned as they are. Where views were
+        prepared (`mb.prepare`) the steps are undone: bounds of intervals keep their meaning, and `mean_<view>` is
+        the value whose prepared value is the mean, for a bent scale nearer to the median.
         """
-        views = as_views(self.tree, views)
+        measured = as_views(self.tree, views)
+        views = prepare_new(self.tree, measured)
         is_same = views.fingerprint == self.tree.attrs["data_fingerprint"] and not self.is_shareable
         moments = self.factor_moments().sel(views.subjects) if is_same else self.project(views)
         moments = moments.given_loadings or moments  # what turns factors turns loadings back, and no entry changes
-        return impute_views(self.tree, views, moments, level=level, rng=make_rng(seed))
+        filled = impute_views(self.tree, views, moments, level=level, rng=make_rng(seed))
+        return filled if views.preparation is None else undo_preparation(filled, views, measured)
 
     def save(self, path: str | Path, *, shareable: bool = False) -> None:
         """Write to a NetCDF file, atomically.
