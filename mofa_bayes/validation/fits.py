@@ -20,7 +20,7 @@ from mofa_bayes.risk.inputs import HasMoments
 from mofa_bayes.spec import FactorModel
 
 Engine = Literal["vi", "spectral", "gibbs", "nuts"]
-_OPTIONS = {"sampler": "importance", "n_chains": 2, "n_draws": 500}
+_OPTIONS = {"sampler": "laplace", "n_chains": 1, "n_draws": 400}
 _N_DRAWS = 2
 """Draws of factors and loadings: risk models use moments, and only sampling engines need more (their own number)."""
 
@@ -50,7 +50,7 @@ class Fits:
         settings: Ascent | Sampling | None,
         options: Mapping[str, Any] | None,
     ) -> "Fits":
-        """Fill in what was left out: importance sampling, and as many draws as scores need."""
+        """Fill in what was left out: normal approximations of risk models, and as many draws as scores need."""
         return cls(spec=spec, engine=engine, settings=settings, options={**_OPTIONS, **(options or {})})
 
     def require(self, views: MultiView) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mofa_bayes.data.multiview import MultiView
+from mofa_bayes.data.steps import Step
 from mofa_bayes.engines.sampling import Sampling
 from mofa_bayes.engines.vi.settings import Ascent
 from mofa_bayes.errors import SpecError
@@ -88,6 +89,7 @@ def compare_fusion(
     folds: int = 5,
     repeats: int = 1,
     seed: int | np.random.Generator,
+    steps: Mapping[str, Sequence[Step]] | None = None,
     engine: Engine = "vi",
     settings: Ascent | Sampling | None = None,
     options: Mapping[str, Any] | None = None,
@@ -122,7 +124,7 @@ def compare_fusion(
     settings
         As in `mb.fit`. Left out, vi stops when the bound has risen by less than 1e-5 of itself, or after 120 passes:
         scores of held-out patients no longer change then.
-    folds, repeats, seed, engine, options, times, n_draws, n_jobs, checkpoint, progress
+    folds, repeats, seed, steps, engine, options, times, n_draws, n_jobs, checkpoint, progress
         As in `mb.cross_validate`.
     n_bootstrap, level
         Resamples of patients, and probability of the intervals.
@@ -134,7 +136,7 @@ def compare_fusion(
     """
     wanted = _require_strategies(strategies)
     risk = RiskModel(outcome, covariates, strength=strength or Strength())
-    plan = make_plan(views, clinical, outcome, folds=folds, repeats=repeats, times=times, seed=seed)
+    plan = make_plan(views, clinical, outcome, folds=folds, repeats=repeats, times=times, seed=seed, steps=steps)
     read_predictors(plan.clinical, risk.covariates, views.subjects)
     if EARLY in wanted:
         likelihood_of(outcome.read(plan.clinical, views.subjects))

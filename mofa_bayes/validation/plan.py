@@ -10,6 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mofa_bayes.data.multiview import MultiView
+from mofa_bayes.data.steps import prepare
+from mofa_bayes.data.steps.preparation import Declared
 from mofa_bayes.data.tables import align_rows, require_frame
 from mofa_bayes.errors import FitError
 from mofa_bayes.risk.response import Array, Family
@@ -37,6 +39,8 @@ class Plan:
         outcome without horizons.
     seed
         What everything random follows from.
+    steps
+        Preparation of the views, which is learned from training patients.
     """
 
     views: MultiView
@@ -46,6 +50,7 @@ class Plan:
     reported: Array
     times: Array
     seed: int
+    steps: Declared
 
     @property
     def horizons(self) -> list[float] | None:
@@ -65,11 +70,19 @@ class Plan:
         return np.random.default_rng(self.seed).spawn(1 + len(self.folds()))[1:]
 
     def split(self, held: NDArray[np.intp]) -> tuple[MultiView, MultiView]:
-        """Training patients, without the features that do not vary among them, and held-out patients."""
+        """Split views into those of training patients, without what does not vary among them, and of held-out patients.
+
+        Both are prepared with what the steps learn from the former.
+        """
         subjects, is_held = self.views.subjects, np.zeros(self.views.n_subjects, dtype=np.bool_)
         is_held[held] = True
         train, rest = ([name for name, own in zip(subjects, is_held, strict=True) if own == side] for side in (0, 1))
-        return self.views.sel(train).drop_uninformative(), self.views.sel(rest)
+        known, new = self.views.sel(train), self.views.sel(rest)
+        if self.steps:
+            known = prepare(known, self.steps)
+            assert known.preparation is not None
+            new = known.preparation.apply(new)
+        return known.drop_uninformative(), new
 
     def keep(self, folder: str | Path | None, *models: object) -> Keep | None:
         """Folder of finished folds of some models, as told by their reprs."""
@@ -77,7 +90,7 @@ class Plan:
             return None
         observed = self.outcome.read(self.clinical, self.views.subjects)
         digest = hashlib.sha256(self.views.fingerprint.encode())
-        for part in (self.outcome, self.times.tolist(), self.seed, *models):
+        for part in (self.outcome, self.times.tolist(), self.seed, dict(self.steps), *models):
             digest.update(repr(part).encode())
         digest.update(self.fold_of.astype("<i8").tobytes())
         for name in sorted(observed):
@@ -95,6 +108,7 @@ def make_plan(
     repeats: int,
     times: Sequence[float] | None,
     seed: int | np.random.Generator,
+    steps: Declared | None = None,
 ) -> Plan:
     """Split a cohort into folds that are stratified by event, several times over, and choose horizons.
 
@@ -110,13 +124,15 @@ def make_plan(
             "views", got=type(views).__name__, expected="a MultiView", do="Build it with MultiView.from_frames(...)."
         )
     table = align_rows("clinical table", require_frame("clinical table", clinical), views.subjects)
+    if steps:
+        prepare(views, steps)  # what cannot be done to all is refused now
     strata = read_strata(outcome, table, views.subjects)
     require_folds(folds, repeats, strata)
     own = int(make_rng(seed).integers(2**62))
     dealing = np.random.default_rng(own).spawn(1)[0]
     fold_of = np.stack([deal_folds(strata, views.subjects, folds, rng) for rng in dealing.spawn(repeats)])
     reported, grid = _find_horizons(outcome, table, views.subjects, times)
-    return Plan(views, table, outcome, fold_of, reported, grid, own)
+    return Plan(views, table, outcome, fold_of, reported, grid, own, dict(steps or {}))
 
 
 def require_jobs(n_jobs: object) -> int:

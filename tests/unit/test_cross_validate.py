@@ -103,6 +103,20 @@ def test_covariates_of_held_out_patients_move_only_their_own_scores(validated, c
     assert (after[~held] != before[~held]).all(axis=None)
 
 
+def test_preparation_is_learned_from_training_patients(quick, cohort):
+    views, clinical = cohort
+    steps = {"rna": [mb.steps.QuantileNormal()]}
+    before = validate(views, clinical, steps=steps)
+    own = fold_of(before) == 0
+    sentinel = own.index[own][0]
+    after = predictor_of(validate(change(views, "rna", sentinel, 1e4), clinical, steps=steps))
+    mates = own & (own.index != sentinel)
+    pd.testing.assert_frame_equal(after[mates], predictor_of(before)[mates], check_exact=True)
+    assert ((predictor_of(before) - predictor_of(validate(views, clinical))).abs() > 1e-6).any(axis=None)
+    with pytest.raises(SpecError):
+        validate(views, clinical, steps={"unknown": [mb.steps.QuantileNormal()]})
+
+
 def test_the_same_seed_gives_the_same_result_and_another_seed_another(validated, cohort):
     same, other = validate(*cohort), validate(*cohort, seed=1)
     pd.testing.assert_frame_equal(same.to_frame(), validated.to_frame(), check_exact=True)
@@ -244,7 +258,7 @@ def test_views_must_be_views(cohort):
         validate({"rna": cohort[0]["rna"].to_pandas()}, cohort[1])
 
 
-def test_importance_sampling_is_what_fits_risks(cohort):
+def test_risk_models_are_fitted_for_real(cohort):
     cv = validate(*cohort, folds=2, n_draws=40)
     assert cv.risks().risk.shape[0] == 40
     (estimate,) = cv.evaluate(n_bootstrap=20).query("metric == 'harrell_c'")["estimate"]
