@@ -106,6 +106,15 @@ def test_probability_of_enrichment_is_the_share_of_the_mixture_above_zero():
     assert row["p"] == pytest.approx(2 * min(row["probability"], 1 - row["probability"]))
 
 
+def test_many_draws_are_thinned_evenly_over_the_chains():
+    rng = np.random.default_rng(8)
+    post = plant_posterior(np.zeros((2400, 3, 1)), {"rna": rng.standard_normal((2400, 12, 1))}, chains=2)
+    draws = enrichment_draws(post, "rna", {"s": ["rna_0", "rna_1"]}, min_size=2, sign="signed")
+    assert draws["draw"].values.tolist() == list(range(0, 1200, 3))
+    own = post.loadings("rna").isel(chain=1, draw=6, factor=0).values
+    assert float(draws["difference"].isel(chain=1, draw=2)) == pytest.approx(own[:2].mean() - own[2:].mean())
+
+
 def test_uncertain_loadings_make_enrichment_less_sure():
     rng = np.random.default_rng(2)
     mean = np.where(np.arange(200) < 20, 0.5, 0.2)[:, None] + 0.05 * rng.standard_normal((200, 1))
