@@ -112,7 +112,7 @@ def test_many_draws_are_thinned_evenly_over_the_chains():
     draws = enrichment_draws(post, "rna", {"s": ["rna_0", "rna_1"]}, min_size=2, sign="signed")
     assert draws["draw"].values.tolist() == list(range(0, 1200, 3))
     own = post.loadings("rna").isel(chain=1, draw=6, factor=0).values
-    assert float(draws["difference"].isel(chain=1, draw=2)) == pytest.approx(own[:2].mean() - own[2:].mean())
+    assert draws["difference"].isel(chain=1, draw=2).item() == pytest.approx(own[:2].mean() - own[2:].mean())
 
 
 def test_uncertain_loadings_make_enrichment_less_sure():
