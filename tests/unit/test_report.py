@@ -14,6 +14,7 @@ import mofa_bayes as mb
 from mofa_bayes.cli import app
 from mofa_bayes.errors import DataError, FileError, FitError
 from mofa_bayes.export.report.features import MOST_ROWS, collect_features
+from mofa_bayes.export.report.risk import label_effects
 from mofa_bayes.export.report.write import embed
 from mofa_bayes.risk.scores import Scores
 
@@ -109,6 +110,31 @@ def test_patients_are_in_it_where_they_are_asked_for(post, tmp_path):
     assert "Whose risk?" not in path.read_text()
 
 
+@pytest.mark.parametrize("labels", [("category", "probability"), ("response", "predicted")])
+def test_scores_of_other_outcomes_are_reported(post, tmp_path, labels):
+    dim, estimate = labels
+    frame = make_scores(post).to_frame().rename(columns={"time": dim, "risk": estimate})
+    frame[dim] = frame[dim].map({2.0: "<b>low</b>", 5.0: "high"})
+    if estimate == "predicted":
+        frame[["predicted", "lower", "upper"]] = 70 * frame[["predicted", "lower", "upper"]] + 20
+    path = tmp_path / "report.html"
+    mb.write_report(post, path, scores=frame, include_patients=True)
+    curves = read_data(path)["scores"]
+    assert [curve["place"] for curve in curves] == ["<b>low</b>", "high"]
+    wide = curves[0]["low"] <= frame[estimate].min() and frame[estimate].max() <= curves[1]["high"]
+    assert wide
+    assert curves[0]["low"] == (20.0 if estimate == "predicted" else 0.0)
+    assert "<b>low" not in path.read_text()
+    assert f"{estimate} ({dim} high)" in path.read_text()
+
+
+def test_effects_on_several_responses_are_told_apart(post):
+    effects = pd.DataFrame(
+        {"response": ["a", "b"], "term": ["F1", "F1"], "mean": [1.0, 2.0], "lower": 0.0, "upper": 3.0}
+    )
+    assert label_effects(effects)["label"].tolist() == ["F1, a", "F1, b"]
+
+
 def test_small_groups_are_not_counted(cohort, tmp_path):
     views = cohort.views.keep_views(["rna"])
     subjects = [s for s, has in views.has_view("rna").to_series().items() if has]
@@ -186,7 +212,7 @@ def test_what_cannot_be_reported_is_refused(post, cohort, tmp_path):
     with pytest.raises(DataError, match="scores: got other columns"):
         mb.write_report(post, path, scores=pd.DataFrame({"risk": [0.2]}))
     frame = make_scores(post).to_frame()
-    with pytest.raises(DataError, match="risks outside"):
+    with pytest.raises(DataError, match="not from 0 to 1"):
         mb.write_report(post, path, scores=frame.assign(risk=1.2))
     with pytest.raises(DataError, match="level"):
         mb.write_report(post, path, level=95)

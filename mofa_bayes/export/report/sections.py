@@ -1,6 +1,5 @@
 """What the report says of a fit, question by question: tables and the numbers of figures, nothing of one patient."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +9,7 @@ import pandas as pd
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.explain import sharing, summarise, variance_explained
 from mofa_bayes.export.report.features import collect_features
+from mofa_bayes.export.report.scores import ScoreTable
 from mofa_bayes.export.report.tables import Table, as_table
 from mofa_bayes.posterior import Posterior
 from mofa_bayes.posterior.diagnose import diagnose
@@ -167,32 +167,24 @@ def list_features(post: Posterior, *, level: float) -> Answer:
     return Section(key="features", question="Which features?", lead=lead, notes=tuple(notes)), {"features": data}
 
 
-def list_patients(post: Posterior, scores: pd.DataFrame | None) -> Answer:
+def list_patients(post: Posterior, scores: ScoreTable | None) -> Answer:
     """List each patient's factors and risk: only where asked for."""
     moments = post.factor_moments().sel(post.subjects)
     table = pd.DataFrame(moments.mean, columns=list(moments.factors))
     table.insert(0, "subject", list(moments.subjects))
     if scores is not None:
-        for horizon, own in by_horizon(scores):
-            suffix = f" at {horizon}" if horizon else ""
-            risk = own.set_index("subject")[["risk", "lower", "upper"]].reindex(table["subject"])
-            for name in risk:
-                table[f"{name}{suffix}"] = risk[name].to_numpy()
+        names = {"estimate": scores.labels.estimate, "lower": "lower", "upper": "upper"}
+        for place, own in scores.by_place():
+            suffix = f" ({scores.labels.dim} {place})" if place else ""
+            risk = own.set_index("subject").reindex(table["subject"])
+            for name, shown in names.items():
+                table[f"{shown}{suffix}"] = risk[name].to_numpy()
     return Section(
         key="patients",
         question="Who?",
         lead=f"Factors of {len(table):,} subjects (posterior means). This is patient-level data: keep it as such.",
         tables=(as_table("Subjects", table),),
     ), {}
-
-
-def by_horizon(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Walk over the horizons of a table with a column `time`, which is NaN where there are none: named by ''."""
-    times = table["time"].to_numpy(dtype=np.float64)
-    if np.isnan(times).all():
-        yield "", table
-    for time in np.unique(times[~np.isnan(times)]):
-        yield f"{time:g}", table[times == time]
 
 
 def _count(n: int) -> str:
