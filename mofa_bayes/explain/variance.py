@@ -74,6 +74,8 @@ def residual_variance(post: Posterior, view: str) -> np.ndarray:
         counts = np.array([(groups == name).sum() for name in noise["group"].values])
         # A group in which nobody has a feature says nothing of its noise.
         weights = counts[:, None] * ~np.isnan(square)
-        square = (np.nan_to_num(square) * weights).sum(axis=2) / weights.sum(axis=2)
+        known = weights.sum(axis=2)
+        # Of no group's noise is anything known where a file of means had no data.
+        square = (np.nan_to_num(square) * weights).sum(axis=2) / np.where(known > 0, known, np.nan)
     residual[:, :, has_noise] = square
     return residual
