@@ -1,6 +1,5 @@
 """Posterior: draws and moments of a fitted factor model, with where they came from; never the raw data."""
 
-import html
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from mofa_bayes.card import render_card
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import Preprocessing
 from mofa_bayes.errors import DataError, FitError
@@ -339,7 +339,7 @@ class Posterior:
         )
 
     def _repr_html_(self) -> str:
-        return f"<div><strong>{html.escape(repr(self)[1:-1])}</strong>{self.summary().to_html(border=0)}</div>"
+        return render_card(repr(self), self.summary())
 
     def require_uncertainty(self, what: str) -> None:
         """Raise FitError where the posterior holds means alone, which `what` cannot be computed from."""

@@ -12,11 +12,12 @@ from typer.testing import CliRunner
 
 import mofa_bayes as mb
 from mofa_bayes.cli import app
-from mofa_bayes.errors import DataError, FileError, FitError
+from mofa_bayes.commands.journal import exit_code_of
+from mofa_bayes.errors import ConvergenceWarning, DataError, FileError, FitError
 from mofa_bayes.export.report.features import MOST_ROWS, collect_features
+from mofa_bayes.export.report.inputs import read_views_of
 from mofa_bayes.export.report.risk import label_effects
 from mofa_bayes.export.report.write import embed
-from mofa_bayes.risk.scores import Scores
 
 EVIL = "</script><script>document.title='owned'</script>"
 
@@ -225,23 +226,40 @@ def test_what_cannot_be_reported_is_refused(post, cohort, tmp_path):
     assert not path.exists()
 
 
+def save_views(views, folder):
+    folder.mkdir()
+    for view in views.names:
+        own = views[view].sel(subject=views.has_view(view))
+        frame = pd.DataFrame(own.values, own["subject"].values, list(views.features(view)))
+        frame.to_parquet(folder / f"{view}.parquet")
+
+
 def test_the_command_line_writes_it(post, cohort, tmp_path):
     post.save(tmp_path / "fit.nc")
-    scores = make_scores(post)
-    assert isinstance(scores, Scores)
-    scores.to_parquet(tmp_path / "scores.parquet")
-    (tmp_path / "views").mkdir()
-    for view in cohort.views.names:
-        own = cohort.views[view].sel(subject=cohort.views.has_view(view))
-        frame = pd.DataFrame(own.values, own["subject"].values, list(cohort.views.features(view)))
-        frame.to_parquet(tmp_path / "views" / f"{view}.parquet")
+    make_scores(post).to_parquet(tmp_path / "scores.parquet")
+    save_views(cohort.views, tmp_path / "views")
     out = tmp_path / "report.html"
-    arguments = ["report", str(tmp_path / "fit.nc"), "--views", str(tmp_path / "views")]
-    done = CliRunner().invoke(app, [*arguments, "--risk", str(tmp_path / "scores.parquet"), "--out", str(out)])
+    arguments = ["report", str(tmp_path / "fit.nc"), "--out", str(out), "--scores", str(tmp_path / "scores.parquet")]
+    done = CliRunner().invoke(app, [*arguments, "--views", str(tmp_path / "views")])
     assert done.exit_code == 0, done.output
     assert "Whose risk?" in out.read_text()
     assert "replications" in out.read_text()
     (tmp_path / "scores.parquet").write_bytes(b"PAR1")
-    done = CliRunner().invoke(app, [*arguments, "--risk", str(tmp_path / "scores.parquet"), "--out", str(out)])
-    assert done.exit_code == 1
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == exit_code_of(FileError("a", got="b", expected="c", do="d"))
     assert "Parquet" in done.stderr
+
+
+def test_views_are_read_as_they_were_for_the_fit(cohort, tmp_path):
+    """With the likelihoods and the preparation of the fit, from a folder or a MuData."""
+    measured = cohort.views.keep_views(["ehr", "meth"])
+    has = measured.has_view("ehr").values | measured.has_view("meth").values
+    measured = measured.sel([s for s, own in zip(measured.subjects, has, strict=True) if own])
+    prepared = mb.prepare(measured, {"meth": [mb.steps.Winsorise()]})
+    settings = mb.Ascent(max_iterations=3)
+    with pytest.warns(ConvergenceWarning):
+        post = mb.fit(prepared, mb.FactorModel(n_factors=2), n_draws=20, settings=settings, progress=False)
+    save_views(measured, tmp_path / "views")
+    mb.to_mudata(post, measured).write(tmp_path / "views.h5mu")
+    for place in ("views", "views.h5mu"):
+        assert read_views_of(post, tmp_path / place).fingerprint == prepared.fingerprint
