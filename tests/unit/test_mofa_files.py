@@ -288,6 +288,12 @@ DAMAGES = {
     "bytes of another file": replace(
         FACTORS, lambda file: file.create_dataset(FACTORS, (3, 20), "f8", external=[("/etc/passwd", 0, 480)])
     ),
+    "more names than bytes": replace(
+        "samples/site A", lambda file: file.create_dataset("samples/site A", (2**27,), h5py.string_dtype(), chunks=True)
+    ),
+    "more weights than bytes": replace(
+        "expectations/W/rna", lambda file: file.create_dataset("expectations/W/rna", (2**17, 2**17), "f8", chunks=True)
+    ),
     "more than memory": replace(DATA, lambda file: file.create_dataset(DATA, (2**20, 2**20), "f8", chunks=True)),
 }
 

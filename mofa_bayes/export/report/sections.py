@@ -80,8 +80,8 @@ def describe_fit(post: Posterior, views: MultiView | None) -> Answer:
         percent = ["missing within"]
     n_features = sum(len(post.features(view)) for view in post.views)
     lead = (
-        f"{sizes['factor']} latent factors of {sizes['subject']:,} subjects, learned from {n_features:,} features in "
-        f"{len(post.views)} {'view' if len(post.views) == 1 else 'views'} by engine {attrs['engine']}."
+        f"{_plural(sizes['factor'], 'latent factor')} of {_plural(sizes['subject'], 'subject')}, learned from "
+        f"{_plural(n_features, 'feature')} in {_plural(len(post.views), 'view')} by engine {attrs['engine']}."
     )
     return Section(
         key="fit",
@@ -185,6 +185,10 @@ def list_patients(post: Posterior, scores: ScoreTable | None) -> Answer:
         lead=f"Factors of {len(table):,} subjects (posterior means). This is patient-level data: keep it as such.",
         tables=(as_table("Subjects", table),),
     ), {}
+
+
+def _plural(n: int, what: str) -> str:
+    return f"{n:,} {what}" + "s" * (n != 1)
 
 
 def _count(n: int) -> str:

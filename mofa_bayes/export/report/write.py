@@ -131,7 +131,7 @@ def _render(post: Posterior, answers: list[Answer]) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string((folder / "report.html.jinja").read_text(encoding="utf-8"))
     return template.render(
-        title=f"{', '.join(post.views)}: {len(post.factor_names)} factors",
+        title=f"{', '.join(post.views)}: {len(post.factor_names)} factor{'s' * (len(post.factor_names) > 1)}",
         sections=sections,
         views=post.views,
         factors=post.factor_names,
