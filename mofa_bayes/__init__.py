@@ -9,7 +9,6 @@ The tree tells the story, and data flow one way through it:
     posterior/   what we learned      Posterior: draws, moments, provenance; align, diagnose, project, impute
     explain/     what it means        variance explained, sharing, biomarkers
     risk/        what to expect       outcome families, the marginal likelihood, RiskModel, scores, metrics
-    validation/  does it hold up      cross-validation, and strategies of fusion side by side
     checking/    is it calibrated     simulation-based calibration and coverage, for any model and engine
     export/      where it goes        tables
     plot/        one function per question
@@ -39,18 +38,28 @@ if TYPE_CHECKING:
     from mofa_bayes.engines.sampling import Sampling
     from mofa_bayes.engines.vi.settings import Ascent
     from mofa_bayes.explain import (
+        Subgroups,
         associate,
+        association_draws,
         biomarkers,
+        contrast,
+        contrast_groups,
+        correlate_factors,
         enrichment,
         enrichment_test,
         feature_profile,
+        feature_response,
+        find_subgroups,
         information,
         information_about,
+        match_factors,
         partial_information,
         read_gmt,
         sharing,
+        variance_by_group,
         variance_explained,
     )
+    from mofa_bayes.export import export_mofa, read_mofa, to_anndata, to_mudata, write_report
     from mofa_bayes.fitting import fit
     from mofa_bayes.graph import graph
     from mofa_bayes.posterior import Posterior, load
@@ -58,6 +67,7 @@ if TYPE_CHECKING:
     from mofa_bayes.posterior.diagnose import diagnose
     from mofa_bayes.risk import (
         Binary,
+        CompetingRisks,
         Compiled,
         Continuous,
         Count,
@@ -67,6 +77,7 @@ if TYPE_CHECKING:
         Risks,
         Survival,
         evaluate,
+        load_risk,
     )
     from mofa_bayes.spec import (
         ARD,
@@ -86,13 +97,12 @@ if TYPE_CHECKING:
 
 _MODULES = {"events": "data.events", "steps": "data.steps"}
 _HOMES = {
-    "Preparation": "data.steps",
-    "prepare": "data.steps",
     "ARD": "spec",
     "ARDFactors": "spec",
     "Ascent": "engines.vi.settings",
     "Binary": "risk",
     "Choice": "choosing",
+    "CompetingRisks": "risk",
     "Compiled": "risk",
     "Continuous": "risk",
     "Count": "risk",
@@ -108,6 +118,7 @@ _HOMES = {
     "Normal": "spec",
     "Ordinal": "risk",
     "Posterior": "posterior",
+    "Preparation": "data.steps",
     "RiskModel": "risk",
     "Risks": "risk",
     "Sampling": "engines.sampling",
@@ -115,21 +126,29 @@ _HOMES = {
     "SpikeSlab": "spec",
     "SpikeSlabFactors": "spec",
     "StandardFactors": "spec",
+    "Subgroups": "explain",
     "Survival": "risk",
     "ViewModel": "spec",
     "align": "posterior.align",
     "associate": "explain",
+    "association_draws": "explain",
     "biomarkers": "explain",
     "check_calibration": "checking",
     "choose_n_factors": "choosing",
     "compare_fusion": "validation",
+    "contrast": "explain",
+    "contrast_groups": "explain",
+    "correlate_factors": "explain",
     "cross_fit": "cross_fitting",
     "cross_validate": "validation",
     "diagnose": "posterior.diagnose",
     "enrichment": "explain",
     "enrichment_test": "explain",
     "evaluate": "risk",
+    "export_mofa": "export",
     "feature_profile": "explain",
+    "feature_response": "explain",
+    "find_subgroups": "explain",
     "fit": "fitting",
     "graph": "graph",
     "information": "explain",
@@ -137,19 +156,27 @@ _HOMES = {
     "list_models": "zoo",
     "load": "posterior",
     "load_model": "zoo",
+    "load_risk": "risk",
     "load_transbig": "data.cohorts",
+    "match_factors": "explain",
     "partial_information": "explain",
+    "prepare": "data.steps",
     "read_clinical": "data.readers",
     "read_gmt": "explain",
     "read_image_features": "data.imaging",
     "read_long": "data.long",
+    "read_mofa": "export",
     "read_mudata": "data.annotated",
     "read_views": "data.readers",
     "read_volumes": "data.imaging",
     "sharing": "explain",
     "simulate_cohort": "data.simulate",
+    "to_anndata": "export",
+    "to_mudata": "export",
     "to_volume": "data.imaging",
+    "variance_by_group": "explain",
     "variance_explained": "explain",
+    "write_report": "export",
 }
 
 __all__ = [
@@ -158,6 +185,7 @@ __all__ = [
     "Ascent",
     "Binary",
     "Choice",
+    "CompetingRisks",
     "Compiled",
     "Continuous",
     "Count",
@@ -181,14 +209,19 @@ __all__ = [
     "SpikeSlab",
     "SpikeSlabFactors",
     "StandardFactors",
+    "Subgroups",
     "Survival",
     "ViewModel",
     "align",
     "associate",
+    "association_draws",
     "biomarkers",
     "check_calibration",
     "choose_n_factors",
     "compare_fusion",
+    "contrast",
+    "contrast_groups",
+    "correlate_factors",
     "cross_fit",
     "cross_validate",
     "diagnose",
@@ -196,7 +229,10 @@ __all__ = [
     "enrichment_test",
     "evaluate",
     "events",
+    "export_mofa",
     "feature_profile",
+    "feature_response",
+    "find_subgroups",
     "fit",
     "graph",
     "information",
@@ -204,21 +240,28 @@ __all__ = [
     "list_models",
     "load",
     "load_model",
+    "load_risk",
     "load_transbig",
+    "match_factors",
     "partial_information",
     "prepare",
     "read_clinical",
     "read_gmt",
     "read_image_features",
     "read_long",
+    "read_mofa",
     "read_mudata",
     "read_views",
     "read_volumes",
     "sharing",
     "simulate_cohort",
     "steps",
+    "to_anndata",
+    "to_mudata",
     "to_volume",
+    "variance_by_group",
     "variance_explained",
+    "write_report",
 ]
 
 

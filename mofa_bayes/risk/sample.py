@@ -9,9 +9,11 @@ import xarray as xr
 
 from mofa_bayes.errors import SpecError
 from mofa_bayes.posterior.moments import FactorMoments
+from mofa_bayes.risk.competing import CompetingResponse
 from mofa_bayes.risk.density import Compiled
 from mofa_bayes.risk.importance import LARGEST_K, Weighted, sample_weighted
 from mofa_bayes.risk.inputs import Scaling
+from mofa_bayes.risk.interactions import Interactions
 from mofa_bayes.risk.laplace import approximate, sample_cut
 from mofa_bayes.risk.response import Response
 from mofa_bayes.risk.sampling import Sampling, sample_nuts, warn_unconverged
@@ -47,9 +49,10 @@ class Prepared:
     spec: "RiskModel"
     moments: FactorMoments
     model: "pm.Model"
-    response: Response
+    response: Response | CompetingResponse
     scaling: Scaling
     names: tuple[str, ...]
+    interactions: Interactions
 
 
 def draw_posterior(

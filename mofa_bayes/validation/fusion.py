@@ -15,8 +15,8 @@ from mofa_bayes.engines.sampling import Sampling
 from mofa_bayes.engines.vi.settings import Ascent
 from mofa_bayes.errors import SpecError
 from mofa_bayes.risk import Binary, RiskModel, Survival
+from mofa_bayes.risk.effects import Strength
 from mofa_bayes.risk.evaluation.evaluate import read_resampling
-from mofa_bayes.risk.graph import Strength
 from mofa_bayes.risk.inputs import read_predictors
 from mofa_bayes.risk.sparse import likelihood_of
 from mofa_bayes.spec import FactorModel
