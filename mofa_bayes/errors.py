@@ -1,6 +1,7 @@
 """What goes wrong, said in four parts: what, got, expected, do."""
 
 from collections.abc import Iterable
+from functools import partial
 
 
 class MofaBayesError(Exception):
@@ -19,6 +20,10 @@ class MofaBayesError(Exception):
     def __init__(self, what: str, *, got: str, expected: str, do: str) -> None:
         self.what, self.got, self.expected, self.do = what, got, expected, do
         super().__init__(f"{what}: got {got}; expected {expected}. {do}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exceptions are rebuilt from `args`, which lack the keywords: those of other processes would not arrive.
+        return partial(type(self), self.what, got=self.got, expected=self.expected, do=self.do), ()
 
 
 class DataError(MofaBayesError, ValueError):
