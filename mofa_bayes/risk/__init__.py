@@ -7,6 +7,7 @@ from mofa_bayes.risk.evaluation import Evaluation, Risks, evaluate
 from mofa_bayes.risk.fitted import ExtrapolationWarning, FittedRisk
 from mofa_bayes.risk.model import RiskModel
 from mofa_bayes.risk.ordinal import Ordinal
+from mofa_bayes.risk.panel import MultiContinuous
 from mofa_bayes.risk.scores import Scores
 from mofa_bayes.risk.survival import Survival
 
@@ -17,6 +18,7 @@ __all__ = [
     "Evaluation",
     "ExtrapolationWarning",
     "FittedRisk",
+    "MultiContinuous",
     "Ordinal",
     "RiskModel",
     "Risks",

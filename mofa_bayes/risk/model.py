@@ -17,7 +17,9 @@ from mofa_bayes.risk.graph import Method, build_graph
 from mofa_bayes.risk.inputs import HasMoments, Scaling, moments_of, read_predictors
 from mofa_bayes.risk.interactions import Interaction, Interactions, require_interactions
 from mofa_bayes.risk.laplace import sample_cut
-from mofa_bayes.risk.response import Family, Response
+from mofa_bayes.risk.panel import PanelResponse
+from mofa_bayes.risk.panel_graph import build_panel_graph
+from mofa_bayes.risk.response import Family, Joint, Response
 from mofa_bayes.risk.sampling import Sampling, sample_nuts, warn_unconverged
 from mofa_bayes.seeds import make_rng
 
@@ -32,7 +34,8 @@ class RiskModel:
     Parameters
     ----------
     outcome
-        `Survival(time, event)`, `Binary(column)`, `Continuous(column)`, `Count(column)` or `Ordinal(column, levels)`.
+        `Survival(time, event)`, `Binary(column)`, `Continuous(column)`, `Count(column)`, `Ordinal(column, levels)` or
+        `MultiContinuous(columns)`.
     covariates
         Columns of the clinical table, numbers; standardised inside, reported in their own units.
     interactions
@@ -45,7 +48,7 @@ class RiskModel:
     prior
         Of the factors' effects: `mixture` (the default: each effect is shrunk by what it shows itself), `horseshoe`
         (how many factors matter is learnt; of many factors, most vanish), `ard` (heavy tails, a spike at nothing) or
-        `normal` (no selection).
+        `normal` (no selection). Responses of a MultiContinuous outcome share a prior of their own instead.
     strength
         Prior scales of effects.
     n_nodes
@@ -70,7 +73,7 @@ class RiskModel:
             raise SpecError(
                 "outcome",
                 got=repr(self.outcome)[:80],
-                expected="Survival, Binary, Continuous, Count or Ordinal",
+                expected="Survival, Binary, Continuous, MultiContinuous, Count or Ordinal",
                 do='Write RiskModel(Survival("time", "event")).',
             )
         if isinstance(self.covariates, str) or not all(isinstance(name, str) for name in self.covariates):
@@ -180,13 +183,20 @@ class RiskModel:
         scaling = Scaling.learn(covariates)
         response = self.outcome.learn(observed)
         interactions = Interactions.find(self.interactions, moments.factors, scaling.names)
+        design, standardised = response.design(observed), (covariates.to_numpy() - scaling.centre) / scaling.scale
+        if isinstance(response, PanelResponse):
+            known = self.method != "marginal"
+            inputs = (response, design, moments, scaling.names, standardised)
+            model = build_panel_graph(*inputs, is_known=known, interactions=interactions)
+            return _Prepared(model, response, scaling, interactions)
+        assert not isinstance(response, Joint)
         model = build_graph(
             response,
-            response.design(observed),
+            design,
             next(iter(observed.values())),
             moments,
             scaling.names,
-            (covariates.to_numpy() - scaling.centre) / scaling.scale,
+            standardised,
             method=self.method,
             strength=self.strength,
             n_nodes=self.n_nodes,
@@ -199,7 +209,7 @@ class RiskModel:
 @dataclass(frozen=True, slots=True, eq=False)
 class _Prepared:
     model: "pm.Model"
-    response: Response
+    response: Response | Joint
     scaling: Scaling
     interactions: Interactions
 
@@ -207,11 +217,14 @@ class _Prepared:
 def _report(tree: xr.DataTree, prepared: _Prepared) -> xr.DataTree:
     """Bring effects to the outcome's units, and those of covariates and interactions to the covariates' own."""
     groups = {name: group.to_dataset() for name, group in tree.children.items()}
-    posterior, unit, scale = groups["posterior"], prepared.response.unit, prepared.scaling.scale
+    posterior, scale = groups["posterior"], prepared.scaling.scale
+    unit = xr.DataArray(prepared.response.unit, dims="response" if isinstance(prepared.response, Joint) else ())
     scales = {"covariate": scale, "interaction": scale[list(prepared.interactions.covariate)]}
-    posterior = posterior.assign(effect_factors=posterior["effect_factors"] * unit)
+    factors = posterior["effect_factors"]
+    posterior = posterior.assign(effect_factors=(factors * unit).transpose(*factors.dims))
     for name, dim in (("effects", "covariate"), ("interactions", "interaction")):
         if (standardised := f"standardised_{name}") in posterior:
             effects = posterior[standardised] * unit / xr.DataArray(scales[dim], dims=dim)
+            effects = effects.transpose(*posterior[standardised].dims)
             posterior = posterior.drop_vars(standardised).assign({f"effect_{dim}s": effects})
     return xr.DataTree.from_dict({**groups, "posterior": posterior})
