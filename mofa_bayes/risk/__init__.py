@@ -7,6 +7,7 @@ from mofa_bayes.risk.continuous import Continuous
 from mofa_bayes.risk.count import Count
 from mofa_bayes.risk.density import Compiled
 from mofa_bayes.risk.evaluation import Evaluation, Risks, evaluate
+from mofa_bayes.risk.files import load_risk
 from mofa_bayes.risk.fitted import ExtrapolationWarning, FittedRisk
 from mofa_bayes.risk.model import RiskModel
 from mofa_bayes.risk.ordinal import Ordinal
@@ -30,4 +31,5 @@ __all__ = [
     "Scores",
     "Survival",
     "evaluate",
+    "load_risk",
 ]

@@ -1,7 +1,6 @@
 """Scores: each patient's outcome as a distribution, and the table it is handed on as."""
 
 import hashlib
-import html
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,9 +11,11 @@ import pandas as pd
 import xarray as xr
 
 from mofa_bayes.atomic import replacing
+from mofa_bayes.card import render_card
 from mofa_bayes.errors import DataError
 from mofa_bayes.risk.response import EXPECTATION, PROBABILITY, RISK, Labels
 
+_FEWEST = 5  # patients of whom averages are shown
 _SHARES = ("share_factors", "share_parameters", "share_outcome")
 _PREDICTIVE = ("predictive_lower", "predictive_upper")
 _PLURAL = {"category": "categories", "response": "responses"}
@@ -202,5 +203,7 @@ class Scores:
         return f"<Scores: {self.dataset.sizes['subject']} subjects{shown}>"
 
     def _repr_html_(self) -> str:
-        table = self.summary().to_html(border=0, float_format=lambda x: f"{x:.3g}")
-        return f"<div><strong>{html.escape(repr(self)[1:-1])}</strong>{table}</div>"
+        if self.dataset.sizes["subject"] >= _FEWEST:
+            return render_card(repr(self), self.summary())
+        note = f"Averages are shown of at least {_FEWEST} patients; summary() has them."
+        return render_card(repr(self), self.summary()[["level"]], notes=[note])
