@@ -62,7 +62,7 @@ class FittedRisk:
         draw, covariate) per unit of the covariate, `effect_interactions` (chain, draw, interaction) per unit of both,
         all of them log hazard, odds or rate ratios, or differences of the outcome; and the baseline's parameters, which
         are those of a patient with mean covariates and factors 0. With several responses, effects and parameters have
-        the dim `response` after `draw`.
+        the dim `response` after `draw`, with competing risks `cause`.
     scaling
         Mean and sd of the covariates.
     factors
