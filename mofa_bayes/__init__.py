@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mofa_bayes.checking import Sizes, check_calibration
     from mofa_bayes.choosing import Choice, choose_n_factors
+    from mofa_bayes.cross_fitting import cross_fit
     from mofa_bayes.data.cohorts import load_transbig
     from mofa_bayes.data.multiview import MultiView
     from mofa_bayes.data.readers import read_clinical, read_views
@@ -82,6 +83,7 @@ _HOMES = {
     "check_calibration": "checking",
     "diagnose": "posterior.diagnose",
     "choose_n_factors": "choosing",
+    "cross_fit": "cross_fitting",
     "evaluate": "risk",
     "fit": "fitting",
     "graph": "graph",
@@ -124,6 +126,7 @@ __all__ = [
     "biomarkers",
     "check_calibration",
     "choose_n_factors",
+    "cross_fit",
     "diagnose",
     "evaluate",
     "fit",

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import xarray as xr
+from numpy.typing import NDArray
 
 from mofa_bayes.data.categories import CATEGORICAL, complete_one_hot
 from mofa_bayes.data.likelihoods import SUPPORT, find_outside
@@ -20,6 +21,7 @@ from mofa_bayes.errors import DataError, IgnoredWarning, name_some
 from mofa_bayes.posterior.build import gather_rows, part_state
 from mofa_bayes.posterior.moments import FactorMoments
 from mofa_bayes.posterior.project_draws import is_of_draws, mix, take_points
+from mofa_bayes.posterior.shared_error import SharedError, take_loadings_as_noise
 
 
 def project_views(tree: xr.DataTree, new: MultiView | Mapping[str, pd.DataFrame]) -> FactorMoments:
@@ -28,7 +30,8 @@ def project_views(tree: xr.DataTree, new: MultiView | Mapping[str, pd.DataFrame]
     q(z*) has precision I + sum_d tau_d E[w_d w_d'] and the matching linear term, over the features that were observed:
     an absent view drops out of both. Under draws of a sampling engine q(z*) is inferred at some of them, with w and tau
     as they were drawn, and mixed: its variance is E[V] + Var[m] over draws. Aligned factors have unit variance over
-    the subjects of the fit in every draw, so their prior there is taken as N(0, I) too.
+    the subjects of the fit in every draw, so their prior there is taken as N(0, I) too. A posterior that
+    `mb.cross_fit` has looked at has the errors of its loadings in the covariance.
 
     Values are brought to the model's scale with the centres and scales of the fit, never with those of the new
     subjects.
@@ -46,14 +49,35 @@ def project_views(tree: xr.DataTree, new: MultiView | Mapping[str, pd.DataFrame]
     DataError
         No view, or no feature, is one the model knows.
     """
-    moments = tree.children["moments"].to_dataset()
-    known = [str(name)[13:] for name in moments.data_vars if str(name).startswith("weights_mean_")]
-    views = _match(moments, known, as_views(tree, new))
-    preprocessing = Preprocessing(dataset=tree.children["preprocessing"].to_dataset())
+    if "cross_fits" in tree.children:
+        found, group_of = infer_new(tree, new)
+        return SharedError.from_dataset(tree.children["cross_fits"].to_dataset()).widen(found, group_of)
+    moments, views, preprocessing = _read(tree, new)
     if not is_of_draws(tree):
         return infer_views(moments, views, preprocessing)
     layout = _arrange(moments, views, preprocessing)
     return mix(_infer(layout, own, views) for own in take_points(tree))
+
+
+def infer_new(tree: xr.DataTree, new: MultiView | Mapping[str, pd.DataFrame]) -> tuple[FactorMoments, NDArray[np.intp]]:
+    """Infer factors of subjects who took no part in a fit, given its loadings, and find the subjects' groups (N,)."""
+    moments, views, preprocessing = _read(tree, new)
+    layout = _arrange(moments, views, preprocessing)
+    place = {subject: n for n, subject in enumerate(views.subjects)}
+    group_of = np.zeros(len(place), dtype=np.intp)
+    for block in layout.blocks:
+        group_of[[place[layout.subjects[n]] for n in block.rows]] = block.group
+    return _infer(layout, take_loadings_as_noise(moments), views), group_of
+
+
+def _read(
+    tree: xr.DataTree, new: MultiView | Mapping[str, pd.DataFrame]
+) -> tuple[xr.Dataset, MultiView, Preprocessing]:
+    """Read the stored moments, the new views with the features of the fit, and its centres and scales."""
+    moments = tree.children["moments"].to_dataset()
+    known = [str(name)[13:] for name in moments.data_vars if str(name).startswith("weights_mean_")]
+    views = _match(moments, known, as_views(tree, new))
+    return moments, views, Preprocessing(dataset=tree.children["preprocessing"].to_dataset())
 
 
 def infer_views(moments: xr.Dataset, views: MultiView, preprocessing: Preprocessing) -> FactorMoments:
