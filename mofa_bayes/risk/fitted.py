@@ -1,7 +1,6 @@
 """FittedRisk: the posterior of a risk model, and what it says of effects and of patients."""
 
 import html
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -12,7 +11,7 @@ import pandas as pd
 import xarray as xr
 from scipy.special import logsumexp
 
-from mofa_bayes.errors import DataError, MofaBayesWarning, SpecError, name_some
+from mofa_bayes.errors import DataError, MofaBayesWarning, SpecError, name_some, warn
 from mofa_bayes.posterior.moments import FactorMoments
 from mofa_bayes.risk.evaluation.risks import Risks
 from mofa_bayes.risk.inputs import HasMoments, Scaling, moments_of, read_predictors
@@ -131,7 +130,7 @@ class FittedRisk:
         if is_beyond.any():
             shown = ", ".join(f"{time:g}" for time in horizons[is_beyond])
             message = f"Horizons {shown} lie beyond the longest follow-up; the baseline hazard is extrapolated there."
-            warnings.warn(message, ExtrapolationWarning, stacklevel=2)
+            warn(message, ExtrapolationWarning)
         risks = predict_risks(self.response, predictor, self._parameters(), horizons, level, self.spec.n_nodes)
         linear_mean, linear_sd = predictor.summary()
         coords = {"subject": np.asarray(moments.subjects, dtype=np.str_), "time": horizons}
