@@ -90,6 +90,8 @@ def fit(
     result = RUN[engine](request, rng)
     counts = count_observed(views.dataset, views.names)
     result.tree["moments"] = xr.DataTree(result.tree.children["moments"].to_dataset().assign(counts))
+    if views.preparation is not None:
+        result.tree["preparation"] = xr.DataTree(views.preparation.to_dataset())
     result.tree.attrs.update(provenance | {"converged": int(result.converged), "seconds": round(result.seconds, 3)})
     return Posterior(result.tree)
 

@@ -12,6 +12,7 @@ from mofa_bayes.data.categories import CATEGORICAL, complete_one_hot
 from mofa_bayes.data.likelihoods import SUPPORT, find_outside
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import Preprocessing
+from mofa_bayes.data.steps.preparation import Preparation
 from mofa_bayes.engines.vi.infer import infer_given_globals
 from mofa_bayes.engines.vi.known import find_known
 from mofa_bayes.engines.vi.layout import Layout, lay_out
@@ -75,7 +76,7 @@ def _read(
     """Read the stored moments, the new views with the features of the fit, and its centres and scales."""
     moments = tree.children["moments"].to_dataset()
     known = [str(name)[13:] for name in moments.data_vars if str(name).startswith("weights_mean_")]
-    views = _match(moments, known, as_views(tree, new))
+    views = _match(moments, known, prepare_new(tree, as_views(tree, new)))
     return moments, views, Preprocessing(dataset=tree.children["preprocessing"].to_dataset())
 
 
@@ -125,6 +126,37 @@ def _with_fit(layout: Layout, moments: xr.Dataset) -> tuple[Layout, dict[int, Pa
     return replace(layout, parts=tuple(parts), blocks=blocks), globals_
 
 
+def prepare_new(tree: xr.DataTree, views: MultiView) -> MultiView:
+    """Prepare views as those of the fit were, unless they are so already.
+
+    Raises
+    ------
+    DataError
+        They are prepared, but not as those of the fit were.
+    """
+    own = views.preparation
+    if "preparation" not in tree.children:
+        if own is not None:
+            raise DataError(
+                "views",
+                got="views that mb.prepare made",
+                expected="views as they were measured, for those of the fit were not prepared",
+                do="Pass those that were read.",
+            )
+        return views
+    stored = Preparation.from_dataset(tree.children["preparation"].to_dataset())
+    if own is None:
+        return stored.apply(views)
+    if not own.equals(stored):
+        raise DataError(
+            "views",
+            got="views that were prepared in another way than those of the fit, or from other patients",
+            expected="the views of the fit, or new ones as they were measured",
+            do="Pass those that were read: they are prepared here.",
+        )
+    return views
+
+
 def as_views(tree: xr.DataTree, new: object) -> MultiView:
     """Return views of new subjects, built from tables with the likelihoods of the fit where they are not views yet."""
     if isinstance(new, MultiView):
@@ -138,13 +170,23 @@ def as_views(tree: xr.DataTree, new: object) -> MultiView:
         )
     moments = tree.children["moments"].to_dataset()
     likelihoods, levels = {}, {}
+    prepared = _prepared_features(tree)
     for view, table in new.items():
         if f"likelihood_{view}" in moments and isinstance(table, pd.DataFrame):
             columns = {str(name) for name in table.columns}
             levels[view] = {name: own for name, own in _levels(moments, view).items() if name in columns}
             stored = moments[f"likelihood_{view}"].to_series().to_dict() | dict.fromkeys(levels[view], CATEGORICAL)
+            stored = dict.fromkeys(prepared.get(view, ()), "gaussian") | stored
             likelihoods[view] = {str(name): str(stored[str(name)]) for name in table.columns if str(name) in stored}
     return MultiView.from_frames(new, likelihoods=likelihoods, levels=levels, uninformative="keep")
+
+
+def _prepared_features(tree: xr.DataTree) -> dict[str, tuple[str, ...]]:
+    """View -> the real-valued features that its preparation starts from, of which the fit may have some only."""
+    if "preparation" not in tree.children:
+        return {}
+    steps = Preparation.from_dataset(tree.children["preparation"].to_dataset()).steps
+    return {view: own[0].features for view, own in steps.items() if own}
 
 
 def _levels(moments: xr.Dataset, view: str) -> dict[str, list[str]]:

@@ -106,6 +106,7 @@ def diagnose(
         raise DataError("posterior", got=type(post).__name__, expected="a Posterior", do="Pass what mb.fit returned.")
     if isinstance(n_draws, bool) or not isinstance(n_draws, int | np.integer) or n_draws < 1:
         raise SpecError("n_draws", got=repr(n_draws)[:80], expected="a whole number from 1 up", do="500 is usual.")
+    post.require_uncertainty("diagnosis")
     rng = make_rng(seed)
     engine = str(post.provenance["engine"])
     checks = [
