@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -12,8 +12,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from mofa_bayes.card import render_card
+from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.errors import DataError, MofaBayesWarning, SpecError, name_some, warn
 from mofa_bayes.posterior.moments import FactorMoments
+from mofa_bayes.posterior.posterior import Posterior
 from mofa_bayes.risk.accuracy import N_CHECKED, QuadratureError, measure_quadrature
 from mofa_bayes.risk.competing import CompetingResponse
 from mofa_bayes.risk.competing_predict import (
@@ -22,6 +24,7 @@ from mofa_bayes.risk.competing_predict import (
     score_jointly,
     tabulate_incidences,
 )
+from mofa_bayes.risk.contributions import split_predictors, value_views
 from mofa_bayes.risk.evaluation.risks import Risks
 from mofa_bayes.risk.files import write_risk
 from mofa_bayes.risk.inputs import HasMoments, Scaling, moments_of, read_predictors
@@ -231,6 +234,60 @@ class FittedRisk:
         risk = average_outcomes(self.response, predictor, own, horizons, self.spec.n_nodes)
         return Risks(moments.subjects, horizons, risk, predictor.mean)
 
+    def contributions(
+        self,
+        post: Posterior,
+        views: MultiView | Mapping[str, pd.DataFrame],
+        clinical: pd.DataFrame | None = None,
+        *,
+        level: float = 0.95,
+    ) -> pd.DataFrame:
+        """Say what each view and each covariate put into a patient's predictor.
+
+        b'm_n = sum_m b'V_n W_m' Sigma_m^-1 (x_nm - mu_m), additive and exact whatever is missing, and g_c (c_n - mean)
+        for each covariate. Summed over the rows of a patient, `contribution` is the mean linear predictor of
+        `predict(post.project(views), clinical)`.
+
+        Parameters
+        ----------
+        post
+            The posterior whose factors the model was fitted to.
+        views
+            Views of the patients: those of the fit, or new ones.
+        clinical
+            Covariates, indexed by subject; may be left out when the model has none.
+        level
+            Probability of the intervals, which are over draws of the effects.
+
+        Returns
+        -------
+        One row for each subject and source: `subject, source, kind` (view or covariate), `is_seen, contribution, sd,
+        lower, upper, level`. A view that the patient lacks contributes exactly 0.
+
+        Raises
+        ------
+        FitError, DataError
+            `post` is not the posterior of the fit, its factors are sparse, or covariates are absent.
+        """
+        _require_level(level)
+        return split_predictors(self, post, views, clinical, level)
+
+    def value_of_views(
+        self, post: Posterior, views: MultiView | Mapping[str, pd.DataFrame], *, level: float = 0.95
+    ) -> pd.DataFrame:
+        """Say what measuring a view that a patient lacks would buy: b'V_S b - b'V_(S+m) b.
+
+        Parameters and errors as in `contributions`.
+
+        Returns
+        -------
+        One row for each subject and view that it lacks: `subject, view, value`, the expected reduction of the
+        predictor's variance if all features of the view were seen, `lower, upper, level` over draws of the effects,
+        `variance`, the predictor's variance now, and `share`, the part of it that would go.
+        """
+        _require_level(level)
+        return value_views(self, post, views, level)
+
     def log_likelihood(
         self, post: FactorMoments | HasMoments, clinical: pd.DataFrame, *, n_nodes: int | None = None
     ) -> xr.DataArray:
@@ -303,6 +360,11 @@ class FittedRisk:
 
     def _moments_of(self, post: FactorMoments | HasMoments) -> FactorMoments:
         moments = moments_of(post)
+        self.require_factors(moments)
+        return moments
+
+    def require_factors(self, moments: FactorMoments) -> None:
+        """Raise DataError unless the factors are those of the fit."""
         if moments.factors != self.factors:
             raise DataError(
                 "factors",
@@ -310,7 +372,10 @@ class FittedRisk:
                 expected=f"those of the fit, in its order ({name_some(self.factors)})",
                 do="Project these patients with the posterior that was used in the fit: post.project(new_views).",
             )
-        return moments
+
+    def effects_of(self, what: Literal["factors", "covariates", "interactions"]) -> Array:
+        """Draws of the effects, chains one after the other, (draw, [response,] term)."""
+        return self._draws(f"effect_{what}")
 
     def _predict_each(
         self, response: Joint, moments: FactorMoments, clinical: pd.DataFrame | None, level: float

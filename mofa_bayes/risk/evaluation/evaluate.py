@@ -72,7 +72,7 @@ def evaluate(
         An option is not acceptable, or `interval` needs draws that `scores` do not have.
     """
     risks = _read_risks(scores)
-    resampling = _read_resampling(risks, interval, n_bootstrap, level, seed)
+    resampling = read_resampling(risks, interval, n_bootstrap, level, seed)
     cohort = _read_cohort(risks, clinical, outcome, times)
     calibration, decision = CalibrationCurve(cohort), DecisionCurve(cohort)
     own = estimate_of(cohort)
@@ -115,9 +115,10 @@ def _read_risks(scores: object) -> Risks:
     )
 
 
-def _read_resampling(
+def read_resampling(
     risks: Risks, interval: Interval, n_bootstrap: int, level: float, seed: int | np.random.Generator
 ) -> Resampling:
+    """Check how intervals are asked for, and fix the seed of the resampling; raise SpecError otherwise."""
     if interval not in get_args(Interval):
         raise SpecError("interval", got=repr(interval), expected=f"one of {', '.join(get_args(Interval))}",
                         do="Choose one of these.")  # fmt: skip
