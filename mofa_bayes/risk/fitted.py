@@ -1,6 +1,5 @@
 """FittedRisk: the posterior of a risk model, and what it says of effects and of patients."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from mofa_bayes.card import render_card
 from mofa_bayes.data.multiview import MultiView
-from mofa_bayes.errors import DataError, MofaBayesWarning, SpecError, name_some
+from mofa_bayes.errors import DataError, MofaBayesWarning, SpecError, name_some, warn
 from mofa_bayes.posterior.moments import FactorMoments
 from mofa_bayes.posterior.posterior import Posterior
 from mofa_bayes.risk.accuracy import N_CHECKED, QuadratureError, measure_quadrature
@@ -174,7 +173,7 @@ class FittedRisk:
         if is_beyond.any():
             shown = ", ".join(f"{time:g}" for time in places[is_beyond])
             message = f"Horizons {shown} lie beyond the longest follow-up; the baseline hazard is extrapolated there."
-            warnings.warn(message, ExtrapolationWarning, stacklevel=2)
+            warn(message, ExtrapolationWarning)
         if isinstance(self.response, CompetingResponse):
             joint, parameters = self._joint_predictor(moments, clinical), self._parameters()
             risks = predict_incidences(self.response, joint, parameters, places, level, self.spec.n_nodes)

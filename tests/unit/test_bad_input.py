@@ -573,6 +573,8 @@ POSTERIORS = [
     Case("biomarkers at a rate in words", lambda w: mb.biomarkers(w.post, fdr="5 %"), DataError, "fdr"),
     Case("biomarkers of views", lambda w: mb.biomarkers(w.cohort.views), DataError, "posterior"),
     Case("sharing at a share in words", lambda w: mb.sharing(w.post, min_variance="x"), DataError, "min_variance"),
+    Case("diagnosing no draws", lambda w: mb.diagnose(w.post, w.cohort.views, n_draws=0), SpecError, "n_draws"),
+    Case("diagnosing half a draw", lambda w: mb.diagnose(w.post, n_draws=0.5), SpecError, "n_draws"),
     Case("imputing nothing", lambda w: w.post.impute(None), DataError, "NoneType"),
     Case("imputing at a level in words", lambda w: w.post.impute(w.cohort.views, level="x"), DataError, "level"),
     Case("projecting nothing", lambda w: w.post.project(None), DataError, "NoneType"),
