@@ -245,6 +245,8 @@ def test_what_fits_warn_of_is_kept(quick, cohort):
         ({"times": [1e6]}, FitError, "longest"),
         ({"settings": mb.Ascent(checkpoint="x.npz")}, FitError, "checkpoint"),
         ({"risk": "cox"}, FitError, "RiskModel"),
+        ({"risk": mb.RiskModel(mb.Continuous("age"))}, FitError, "validated"),
+        ({"risk": mb.RiskModel(mb.Survival.interval("time", "age"))}, FitError, "validated"),
         ({"risk": mb.RiskModel(SURVIVAL, ["weight"])}, DataError, "weight"),
     ],
 )
