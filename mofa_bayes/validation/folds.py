@@ -11,7 +11,6 @@ from mofa_bayes.errors import FitError
 from mofa_bayes.risk.response import Array, Family
 from mofa_bayes.spec.model import is_whole
 
-_MAX_STRATA = 5
 _MIN_EVENTS = 2
 
 
@@ -32,10 +31,24 @@ def deal_folds(strata: ArrayLike, subjects: Sequence[str], n_folds: int, rng: np
 
 
 def read_strata(outcome: Family, clinical: pd.DataFrame, subjects: Sequence[str]) -> Array:
-    """Read by what folds are stratified, (N,): the event, or the outcome where it has few values."""
+    """Read by what folds are stratified, (N,): the event, or the binary outcome.
+
+    Raises
+    ------
+    FitError
+        It is another kind of outcome, whose scores are not evaluated here.
+    """
     observed = outcome.read(require_frame("clinical table", clinical), subjects)
-    values = observed.get("event", observed.get("outcome", np.zeros(len(subjects))))
-    return values if values.ndim == 1 and len(np.unique(values)) <= _MAX_STRATA else np.zeros(len(subjects))
+    names = set(observed)
+    values = observed.get("event", observed.get("outcome"))
+    if names not in ({"time", "event"}, {"outcome"}) or values is None or not np.isin(values, (0, 1)).all():
+        raise FitError(
+            "outcome to be validated",
+            got=repr(outcome)[:120],
+            expected="a right-censored time with one kind of event, followed from the start, or 0 and 1",
+            do="Split the cohort by hand, and pass what the model predicts to mb.evaluate.",
+        )
+    return values
 
 
 def require_folds(n_folds: int, n_repeats: int, strata: Array) -> None:

@@ -1,6 +1,5 @@
 """compare_fusion: early, intermediate and late fusion of views beside clinical covariates, on the same folds."""
 
-import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mofa_bayes.card import render_card
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.steps import Step
 from mofa_bayes.engines.sampling import Sampling
@@ -73,8 +73,7 @@ class Fusion:
         return f"<Fusion: {len(self.models)} models beside {self.reference}, on the same folds>"
 
     def _repr_html_(self) -> str:
-        table = self.summary().to_html(border=0, float_format=lambda x: f"{x:.3f}")
-        return f"<div><strong>{html.escape(repr(self)[1:-1])}</strong>{table}</div>"
+        return render_card(repr(self), self.summary())
 
 
 def compare_fusion(

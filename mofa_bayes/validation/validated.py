@@ -1,12 +1,12 @@
 """CrossValidation: out-of-fold scores of a cohort, and how good they are."""
 
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from mofa_bayes.card import render_card
 from mofa_bayes.errors import DataError, SpecError
 from mofa_bayes.risk.evaluation import Evaluation, Risks, evaluate
 from mofa_bayes.risk.evaluation.cohort import Cohort, Interval
@@ -138,6 +138,20 @@ class CrossValidation:
             )
         return pd.concat(tables, ignore_index=True)
 
+    def summary(self) -> pd.DataFrame:
+        """Count held-out patients and events, one row for each fold. Holds no patient's data."""
+        counts = [
+            (
+                repeat,
+                int(fold),
+                int((own.fold_of == fold).sum()),
+                int((own.cohort.event[own.fold_of == fold] > 0).sum()),
+            )
+            for repeat, own in enumerate(self.repeats)
+            for fold in np.unique(own.fold_of)
+        ]
+        return pd.DataFrame(counts, columns=["repeat", "fold", "n_held_out", "n_events"]).set_index(["repeat", "fold"])
+
     def __repr__(self) -> str:
         n_repeats, n_subjects = self.plan.fold_of.shape
         n_folds = len(np.unique(self.plan.fold_of))
@@ -146,7 +160,8 @@ class CrossValidation:
         return f"<CrossValidation: {n_subjects} subjects in {n_folds} folds, {times}{noted}>"
 
     def _repr_html_(self) -> str:
-        return f"<div><strong>{html.escape(repr(self)[1:-1])}</strong></div>"
+        noted = [f"{note} ({count} folds)" for note, count in self.notes.items()]
+        return render_card(repr(self), self.summary(), notes=noted)
 
     def _require_repeat(self, repeat: int) -> int:
         if not 0 <= repeat < len(self.repeats):

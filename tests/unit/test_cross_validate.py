@@ -208,6 +208,9 @@ def test_frame_and_repr(validated):
     assert ((frame["lower"] <= frame["risk"]) & (frame["risk"] <= frame["upper"])).all()
     assert repr(validated) == f"<CrossValidation: {N_SUBJECTS} subjects in 3 folds, once>"
     assert re.search("72 subjects", validated._repr_html_())
+    counts = validated.summary()
+    assert counts["n_held_out"].sum() == N_SUBJECTS
+    assert counts["n_events"].sum() == validated.plan.clinical["event"].sum()
     with pytest.raises(SpecError, match="level"):
         validated.to_frame(level=1.0)
     assert len(validated.evaluation(n_bootstrap=20).decision_curve)
@@ -245,6 +248,8 @@ def test_what_fits_warn_of_is_kept(quick, cohort):
         ({"times": [1e6]}, FitError, "longest"),
         ({"settings": mb.Ascent(checkpoint="x.npz")}, FitError, "checkpoint"),
         ({"risk": "cox"}, FitError, "RiskModel"),
+        ({"risk": mb.RiskModel(mb.Continuous("age"))}, FitError, "validated"),
+        ({"risk": mb.RiskModel(mb.Survival.interval("time", "age"))}, FitError, "validated"),
         ({"risk": mb.RiskModel(SURVIVAL, ["weight"])}, DataError, "weight"),
     ],
 )
