@@ -19,12 +19,14 @@ from mofa_bayes.engines.vi.kernels import compiled
 from mofa_bayes.engines.vi.packed import Array, Index
 
 _NORMAL, _LAPLACE, _HORSESHOE = range(3)
-# Pairs of factors per sweep: all of up to five factors, and as many as there are factors beyond.
-_PAIRS = 10
 
 
 def rotate(problem: Problem, point: Point, rng: np.random.Generator) -> Point:
-    """Rotate pairs of factors; what stands above loadings has to be drawn anew before anything else is."""
+    """Rotate pairs of factors; what stands above loadings has to be drawn anew before anything else is.
+
+    Each factor is in one pair, at random, so that a sweep costs the prior of each loading a dozen times. With 300
+    features and five factors more pairs brought no more effective draws.
+    """
     if not may_rotate(problem, point.above):
         return point
     n_factors = point.n_factors
@@ -32,7 +34,7 @@ def rotate(problem: Problem, point: Point, rng: np.random.Generator) -> Point:
     kinds, scales, rates = zip(*(_describe(point.above[view]) for view in problem.view_of), strict=True)
     w, turn = np.ascontiguousarray(np.concatenate(loadings).T), np.eye(n_factors)
     rotate_pairs(
-        rng.permutation(np.column_stack(np.triu_indices(n_factors, 1)))[: max(_PAIRS, n_factors)],
+        rng.permutation(n_factors)[: n_factors // 2 * 2].reshape(-1, 2),
         w,
         np.cumsum([0, *(len(own) for own in loadings)]),
         np.array(kinds),
