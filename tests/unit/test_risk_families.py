@@ -1,4 +1,4 @@
-"""Outcomes that are measured, counted or graded: predictions from posteriors written by hand, scores, and evaluation."""
+"""Outcomes that are measured, counted or graded: predictions of posteriors written by hand, scores, evaluation."""
 
 import hashlib
 import json
@@ -70,7 +70,7 @@ def make_fitted(kind, *, interaction=False, method="marginal", seed=0):
         "ordinal": {"cutpoints": np.sort([-0.5, 1.0] + 0.2 * rng.normal(size=(*shape, 2)), axis=-1)},
         "probit": {"intercept": 0.3 + 0.2 * rng.normal(size=shape)},
         "panel": {
-            "intercept": [80.0, 170.0] + rng.normal(size=(*shape, 2)),
+            "intercept": rng.normal([80.0, 170.0], size=(*shape, 2)),
             "noise_sd": np.exp([1.0, 2.0] + 0.1 * rng.normal(size=(*shape, 2))),
         },
     }
@@ -139,10 +139,13 @@ def test_prediction_is_what_drawing_factors_gives(kind, interaction):
         assert (abs(dataset[name].values - np.quantile(pooled, tail, axis=0)) < 0.12 * scale).all()
     within = means.var(axis=1, ddof=1).mean(axis=0)
     between = means.mean(axis=1).var(axis=0) - within / means.shape[1]
-    total = within + between + {
-        "continuous": lambda: (fitted.tree["posterior"]["noise_sd"].values ** 2).mean(),
-        "count": lambda: (means * (1 + means * _flat(fitted, "dispersion")[:, None, None, None] ** 2)).mean(axis=(0, 1)),
-    }.get(kind, lambda: (means * (1 - means)).mean(axis=(0, 1)))()  # fmt: skip
+    if kind == "continuous":
+        noise = _flat(fitted, "noise_sd")[:, None, None, None] ** 2
+    elif kind == "count":
+        noise = means + (means * _flat(fitted, "dispersion")[:, None, None, None]) ** 2
+    else:
+        noise = means * (1 - means)
+    total = within + between + noise.mean(axis=(0, 1))
     np.testing.assert_allclose(dataset["share_factors"], within / total, rtol=0.06, atol=0.004)
     np.testing.assert_allclose(dataset["share_parameters"], between / total, rtol=0.06, atol=0.004)
     np.testing.assert_allclose(sum(dataset[name].values for name in SHARES), 1.0)
