@@ -25,13 +25,41 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mofa_bayes.checking import Sizes, check_calibration
     from mofa_bayes.choosing import Choice, choose_n_factors
+    from mofa_bayes.cross_fitting import cross_fit
+    from mofa_bayes.data import events, steps
+    from mofa_bayes.data.annotated import read_mudata
     from mofa_bayes.data.cohorts import load_transbig
+    from mofa_bayes.data.imaging import read_image_features, read_volumes, to_volume
+    from mofa_bayes.data.long import read_long
     from mofa_bayes.data.multiview import MultiView
     from mofa_bayes.data.readers import read_clinical, read_views
     from mofa_bayes.data.simulate import Design, simulate_cohort
+    from mofa_bayes.data.steps import Preparation, prepare
     from mofa_bayes.engines.sampling import Sampling
     from mofa_bayes.engines.vi.settings import Ascent
-    from mofa_bayes.explain import biomarkers, sharing, variance_explained
+    from mofa_bayes.explain import (
+        Subgroups,
+        associate,
+        association_draws,
+        biomarkers,
+        contrast,
+        contrast_groups,
+        correlate_factors,
+        enrichment,
+        enrichment_test,
+        feature_profile,
+        feature_response,
+        find_subgroups,
+        information,
+        information_about,
+        match_factors,
+        partial_information,
+        read_gmt,
+        sharing,
+        variance_by_group,
+        variance_explained,
+    )
+    from mofa_bayes.export import export_mofa, read_mofa, to_anndata, to_mudata, write_report
     from mofa_bayes.fitting import fit
     from mofa_bayes.graph import graph
     from mofa_bayes.posterior import Posterior, load
@@ -39,6 +67,8 @@ if TYPE_CHECKING:
     from mofa_bayes.posterior.diagnose import diagnose
     from mofa_bayes.risk import (
         Binary,
+        CompetingRisks,
+        Compiled,
         Continuous,
         Count,
         Evaluation,
@@ -48,6 +78,7 @@ if TYPE_CHECKING:
         Risks,
         Survival,
         evaluate,
+        load_risk,
     )
     from mofa_bayes.spec import (
         ARD,
@@ -62,53 +93,92 @@ if TYPE_CHECKING:
         StandardFactors,
         ViewModel,
     )
+    from mofa_bayes.validation import CrossValidation, Fusion, compare_fusion, cross_validate
     from mofa_bayes.zoo import list_models, load_model
 
+_MODULES = {"events": "data.events", "steps": "data.steps"}
 _HOMES = {
-    "Design": "data.simulate",
-    "StandardFactors": "spec",
-    "Normal": "spec",
-    "Laplace": "spec",
-    "Horseshoe": "spec",
-    "ARDFactors": "spec",
     "ARD": "spec",
+    "ARDFactors": "spec",
     "Ascent": "engines.vi.settings",
     "Binary": "risk",
     "Choice": "choosing",
+    "CompetingRisks": "risk",
+    "Compiled": "risk",
     "Continuous": "risk",
     "Count": "risk",
+    "CrossValidation": "validation",
+    "Design": "data.simulate",
     "Evaluation": "risk",
     "FactorModel": "spec",
+    "Fusion": "validation",
     "Gamma": "spec",
+    "Horseshoe": "spec",
+    "Laplace": "spec",
     "MultiContinuous": "risk",
     "MultiView": "data.multiview",
+    "Normal": "spec",
     "Ordinal": "risk",
     "Posterior": "posterior",
+    "Preparation": "data.steps",
     "RiskModel": "risk",
     "Risks": "risk",
     "Sampling": "engines.sampling",
+    "Sizes": "checking",
     "SpikeSlab": "spec",
     "SpikeSlabFactors": "spec",
+    "StandardFactors": "spec",
+    "Subgroups": "explain",
     "Survival": "risk",
     "ViewModel": "spec",
     "align": "posterior.align",
+    "associate": "explain",
+    "association_draws": "explain",
     "biomarkers": "explain",
-    "Sizes": "checking",
     "check_calibration": "checking",
-    "diagnose": "posterior.diagnose",
     "choose_n_factors": "choosing",
+    "compare_fusion": "validation",
+    "contrast": "explain",
+    "contrast_groups": "explain",
+    "correlate_factors": "explain",
+    "cross_fit": "cross_fitting",
+    "cross_validate": "validation",
+    "diagnose": "posterior.diagnose",
+    "enrichment": "explain",
+    "enrichment_test": "explain",
     "evaluate": "risk",
+    "export_mofa": "export",
+    "feature_profile": "explain",
+    "feature_response": "explain",
+    "find_subgroups": "explain",
     "fit": "fitting",
     "graph": "graph",
+    "information": "explain",
+    "information_about": "explain",
     "list_models": "zoo",
     "load": "posterior",
     "load_model": "zoo",
+    "load_risk": "risk",
     "load_transbig": "data.cohorts",
+    "match_factors": "explain",
+    "partial_information": "explain",
+    "prepare": "data.steps",
     "read_clinical": "data.readers",
+    "read_gmt": "explain",
+    "read_image_features": "data.imaging",
+    "read_long": "data.long",
+    "read_mofa": "export",
+    "read_mudata": "data.annotated",
     "read_views": "data.readers",
+    "read_volumes": "data.imaging",
     "sharing": "explain",
     "simulate_cohort": "data.simulate",
+    "to_anndata": "export",
+    "to_mudata": "export",
+    "to_volume": "data.imaging",
+    "variance_by_group": "explain",
     "variance_explained": "explain",
+    "write_report": "export",
 }
 
 __all__ = [
@@ -117,11 +187,15 @@ __all__ = [
     "Ascent",
     "Binary",
     "Choice",
+    "CompetingRisks",
+    "Compiled",
     "Continuous",
     "Count",
+    "CrossValidation",
     "Design",
     "Evaluation",
     "FactorModel",
+    "Fusion",
     "Gamma",
     "Horseshoe",
     "Laplace",
@@ -130,6 +204,7 @@ __all__ = [
     "Normal",
     "Ordinal",
     "Posterior",
+    "Preparation",
     "RiskModel",
     "Risks",
     "Sampling",
@@ -137,30 +212,66 @@ __all__ = [
     "SpikeSlab",
     "SpikeSlabFactors",
     "StandardFactors",
+    "Subgroups",
     "Survival",
     "ViewModel",
     "align",
+    "associate",
+    "association_draws",
     "biomarkers",
     "check_calibration",
     "choose_n_factors",
+    "compare_fusion",
+    "contrast",
+    "contrast_groups",
+    "correlate_factors",
+    "cross_fit",
+    "cross_validate",
     "diagnose",
+    "enrichment",
+    "enrichment_test",
     "evaluate",
+    "events",
+    "export_mofa",
+    "feature_profile",
+    "feature_response",
+    "find_subgroups",
     "fit",
     "graph",
+    "information",
+    "information_about",
     "list_models",
     "load",
     "load_model",
+    "load_risk",
     "load_transbig",
+    "match_factors",
+    "partial_information",
+    "prepare",
     "read_clinical",
+    "read_gmt",
+    "read_image_features",
+    "read_long",
+    "read_mofa",
+    "read_mudata",
     "read_views",
+    "read_volumes",
     "sharing",
     "simulate_cohort",
+    "steps",
+    "to_anndata",
+    "to_mudata",
+    "to_volume",
+    "variance_by_group",
     "variance_explained",
+    "write_report",
 ]
 
 
 def __getattr__(name: str) -> object:
     """Import a public name when it is first used, so that importing the package costs nothing."""
+    if name in _MODULES:
+        return import_module(f"{__name__}.{_MODULES[name]}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,10 +1,12 @@
 """From draws to a table: mean and equal-tailed interval, with the level said in every row."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from mofa_bayes.errors import DataError, FitError
+from mofa_bayes.errors import DataError, FitError, name_some
 from mofa_bayes.posterior import Posterior
 
 
@@ -22,7 +24,7 @@ def summarise(draws: xr.DataArray, *, level: float = 0.95) -> pd.DataFrame:
     """
     require_level(level)
     points = draws.stack(point=("chain", "draw"))
-    tails = points.astype(np.float64).quantile([0.5 - level / 2, 0.5 + level / 2], dim="point")
+    tails = points.astype(np.float64).quantile([0.5 - level / 2, 0.5 + level / 2], dim="point", skipna=False)
     table = xr.Dataset(
         {
             "mean": points.mean("point", dtype=np.float64),
@@ -45,8 +47,8 @@ def require_share(what: str, value: object, do: str) -> None:
         raise DataError(what, got=repr(value)[:80], expected="a number in (0, 1)", do=do)
 
 
-def require_aligned(post: Posterior) -> None:
-    """Raise FitError when draws of the posterior differ by rotation, sign or order and cannot be averaged."""
+def require_aligned(post: Posterior, *, means_suffice: bool = False) -> None:
+    """Raise FitError when draws of the posterior differ by rotation, sign or order, or are means alone."""
     if not isinstance(post, Posterior):
         raise DataError("posterior", got=type(post).__name__, expected="a Posterior", do="Pass what mb.fit returned.")
     if not post.is_aligned:
@@ -56,3 +58,25 @@ def require_aligned(post: Posterior) -> None:
             expected="draws in one rotation, sign and order",
             do="Align it first.",
         )
+    if not means_suffice:
+        post.require_uncertainty("summary")
+
+
+def require_factors(post: Posterior, factors: Sequence[str] | None) -> list[str]:
+    """Return the names of the factors asked for, all when None; raise DataError when one is unknown."""
+    chosen = list(post.factor_names if factors is None else [factors] if isinstance(factors, str) else factors)
+    unknown = [name for name in chosen if name not in post.factor_names]
+    if unknown or not chosen:
+        raise DataError(
+            "factors",
+            got=name_some(unknown) if unknown else "none",
+            expected=f"names among {', '.join(post.factor_names)}",
+            do="Use names of post.factor_names.",
+        )
+    return chosen
+
+
+def require_choice(what: str, value: object, choices: Sequence[str]) -> None:
+    """Raise DataError unless `value` is one of some words."""
+    if value not in choices:
+        raise DataError(what, got=repr(value)[:80], expected=f"one of {', '.join(choices)}", do="Choose one.")

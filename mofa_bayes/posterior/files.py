@@ -1,70 +1,50 @@
-"""A posterior as a NetCDF file: written whole or not at all, read with suspicion."""
+"""A posterior as a NetCDF file: what must be in it."""
 
+import json
+import tomllib
 from pathlib import Path
 
-import numpy as np
 import xarray as xr
 
-from mofa_bayes.atomic import replacing
-from mofa_bayes.errors import FileError
+from mofa_bayes.netcdf import read_tree as read_checked
+from mofa_bayes.netcdf import refuse_foreign, write_tree
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2: a checksum behind the content; counts of patients behind each feature. Files of version 1 are read."""
 _GROUPS = {"posterior", "moments", "preprocessing", "fit"}
 _ATTRIBUTES = {"engine", "spec", "views", "aligned", "fingerprint", "data_fingerprint"}
+_WHAT = "a posterior that post.save() wrote"
 
-
-def write_tree(tree: xr.DataTree, path: Path) -> None:
-    """Write a tree to `path` whole or not at all.
-
-    Raises
-    ------
-    FileError
-        The folder does not exist, is not writable, or is full.
-    """
-    encoding = {
-        node.path: {
-            str(name): {"zlib": True, "complevel": 4} for name, var in node.data_vars.items() if var.dtype.kind in "fi"
-        }
-        for node in tree.subtree
-        if node.data_vars
-    }
-    with replacing(path) as part:
-        tree.to_netcdf(part, engine="h5netcdf", encoding=encoding)
+__all__ = ["SCHEMA_VERSION", "read_tree", "write_tree"]
 
 
 def read_tree(path: Path) -> xr.DataTree:
-    """Read a tree that `write_tree` wrote, into memory.
+    """Read the tree of a posterior, into memory.
 
     Raises
     ------
     FileError
-        The file is absent, damaged, foreign, or from a later version of this package.
+        The file is absent, damaged, altered, foreign, or from a later version of this package.
     """
-    if not path.is_file():
-        raise FileError(f"file {str(path)!r}", got="nothing there", expected="a saved posterior", do="Check the path.")
+    return read_checked(path, _WHAT, _require_posterior)
+
+
+def _require_posterior(tree: xr.DataTree, is_marked: bool) -> None:
+    is_ours = tree.children.keys() >= _GROUPS and tree.attrs.keys() >= _ATTRIBUTES and _describes_itself(tree)
+    refuse_foreign(tree, _WHAT, SCHEMA_VERSION, is_ours=is_ours, is_marked=is_marked)
+
+
+def _describes_itself(tree: xr.DataTree) -> bool:
+    """Whether views and model can be read, and each view has what is needed to project."""
     try:
-        with xr.open_datatree(path, engine="h5netcdf") as opened:
-            tree = opened.load()
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
-        raise FileError(
-            f"file {str(path)!r}",
-            got=f"{type(error).__name__} while reading it",
-            expected="a posterior saved by mofa_bayes, in NetCDF",
-            do="It may be truncated or of another kind; save the posterior again.",
-        ) from error
-    version = tree.attrs.get("schema_version")
-    if isinstance(version, int | np.integer) and version > SCHEMA_VERSION:
-        raise FileError(
-            f"file {str(path)!r}",
-            got=f"schema version {int(version)}",
-            expected=f"at most {SCHEMA_VERSION}",
-            do="Update mofa_bayes: a later version wrote this file.",
-        )
-    if version != SCHEMA_VERSION or not tree.children.keys() >= _GROUPS or not tree.attrs.keys() >= _ATTRIBUTES:
-        raise FileError(
-            f"file {str(path)!r}",
-            got="a NetCDF file that is not a posterior of ours",
-            expected=f"groups {', '.join(sorted(_GROUPS))}, a schema version and the provenance of a fit",
-            do="Load posteriors that post.save() wrote.",
-        )
-    return tree
+        views = json.loads(tree.attrs["views"])
+        tomllib.loads(tree.attrs["spec"])
+    except (TypeError, ValueError):
+        return False
+    if not isinstance(views, list) or not views or not all(isinstance(view, str) for view in views):
+        return False
+    draws, moments, scales = (tree.children[name].data_vars for name in ("posterior", "moments", "preprocessing"))
+    return all(
+        f"loadings_{view}" in draws and f"weights_mean_{view}" in moments and f"center_{view}" in scales
+        for view in views
+    )

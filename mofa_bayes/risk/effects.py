@@ -9,6 +9,7 @@ from scipy.special import ndtri
 from mofa_bayes.risk.response import Array, Tensor, tensors
 from mofa_bayes.spec.priors import require_positive
 
+Dims = str | tuple[str, ...]
 FactorPrior = Literal["mixture", "horseshoe", "ard", "normal"]
 _N_SCALES = 12
 _N_LOCAL = 20
@@ -53,15 +54,15 @@ class Strength:
         require_positive("prior scale of interactions", self.interactions)
 
 
-def draw_covariate_effects(scale: float) -> Tensor:
+def draw_covariate_effects(scale: float, *, dims: Dims = "covariate") -> Tensor:
     """g_c ~ N(0, scale^2) per standard deviation of the covariate."""
     import pymc as pm
 
-    return pm.Normal("standardised_effects", 0.0, scale, dims="covariate")
+    return pm.Normal("standardised_effects", 0.0, scale, dims=dims)
 
 
 def draw_factor_effects(
-    scale: float, prior: FactorPrior = "mixture", *, name: str = "effect_factors", dims: str = "factor"
+    scale: float, prior: FactorPrior = "mixture", *, name: str = "effect_factors", dims: Dims = "factor"
 ) -> Tensor:
     """Declare effects under one of four priors, whose scales are all summed out.
 
@@ -116,7 +117,7 @@ def horseshoe_scales(scale: float) -> tuple[Array, Array]:
     return np.maximum(sds, 0.01 * scale), np.log(weights / weights.sum())
 
 
-def _draw_horseshoe(scale: float, name: str, dims: str) -> Tensor:
+def _draw_horseshoe(scale: float, name: str, dims: Dims) -> Tensor:
     """p(b) = sum_tau p(tau) prod_k mean_lambda N(b_k; 0, sd(tau, lambda)^2), over the last axis of b."""
     import pymc as pm
 
@@ -136,10 +137,11 @@ def _draw_horseshoe(scale: float, name: str, dims: str) -> Tensor:
         drawn: Array = zero + chosen * rng.normal(size=shape)
         return drawn
 
-    n_effects = len(pm.modelcontext(None).coords[dims])
+    coords = pm.modelcontext(None).coords
+    shape = [len(coords[dim]) for dim in ([dims] if isinstance(dims, str) else dims)]
     return pm.CustomDist(
         name,
-        np.zeros(n_effects),
+        np.zeros(shape),
         logp=log_density,
         random=draw,
         support_point=lambda variable, size, zero: pt.zeros_like(variable),  # noqa: ARG005  (PyMC's signature)

@@ -1,26 +1,30 @@
 """RiskModel: which outcome, which covariates, and how the uncertainty of factors enters, as one value."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, get_args
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
+from mofa_bayes.card import render_card
 from mofa_bayes.errors import SpecError, name_some
 from mofa_bayes.posterior.moments import FactorMoments
+from mofa_bayes.risk.competing import CompetingResponse
+from mofa_bayes.risk.competing_graph import build_competing_graph
+from mofa_bayes.risk.density import Compiled
 from mofa_bayes.risk.effects import FactorPrior, Strength
 from mofa_bayes.risk.fitted import FittedRisk
 from mofa_bayes.risk.graph import Method, build_graph
 from mofa_bayes.risk.inputs import HasMoments, Scaling, moments_of, read_predictors
 from mofa_bayes.risk.interactions import Interaction, Interactions, require_interactions
-from mofa_bayes.risk.laplace import sample_cut
 from mofa_bayes.risk.panel import PanelResponse
 from mofa_bayes.risk.panel_graph import build_panel_graph
-from mofa_bayes.risk.response import Family, Joint, Response
-from mofa_bayes.risk.sampling import Sampling, sample_nuts, warn_unconverged
+from mofa_bayes.risk.response import Family, Joint
+from mofa_bayes.risk.sample import Prepared, Sampler, draw_posterior, require_sampler
+from mofa_bayes.risk.sampling import Sampling
 from mofa_bayes.seeds import make_rng
 
 if TYPE_CHECKING:
@@ -34,8 +38,8 @@ class RiskModel:
     Parameters
     ----------
     outcome
-        `Survival(time, event)`, `Binary(column)`, `Continuous(column)`, `Count(column)`, `Ordinal(column, levels)` or
-        `MultiContinuous(columns)`.
+        `Survival(time, event)`, `CompetingRisks(time, cause)`, `Binary(column)`, `Continuous(column)`, `Count(column)`,
+        `Ordinal(column, levels)` or `MultiContinuous(columns)`.
     covariates
         Columns of the clinical table, numbers; standardised inside, reported in their own units.
     interactions
@@ -52,7 +56,7 @@ class RiskModel:
     strength
         Prior scales of effects.
     n_nodes
-        Gauss-Hermite nodes of the integral over a patient's predictor.
+        Gauss-Hermite nodes of the integral over a patient's predictor; of competing risks see `product_nodes`.
 
     Raises
     ------
@@ -73,7 +77,7 @@ class RiskModel:
             raise SpecError(
                 "outcome",
                 got=repr(self.outcome)[:80],
-                expected="Survival, Binary, Continuous, MultiContinuous, Count or Ordinal",
+                expected="Survival, CompetingRisks, Binary, Continuous, MultiContinuous, Count or Ordinal",
                 do='Write RiskModel(Survival("time", "event")).',
             )
         if isinstance(self.covariates, str) or not all(isinstance(name, str) for name in self.covariates):
@@ -112,12 +116,24 @@ class RiskModel:
         """Return the PyMC model of these patients, for a look at it or for other samplers. It holds their data."""
         return self._prepare(moments_of(post), clinical).model
 
+    def compile(self, post: FactorMoments | HasMoments, clinical: pd.DataFrame) -> Compiled:
+        """Compile what `sampler="importance"` and `method="cut"` need, for fits to these patients and to others.
+
+        Parameters and errors as in `fit`.
+        """
+        compiled = Compiled()
+        prepared = self._prepare(moments_of(post), clinical)
+        compiled.density_of(self, prepared.model, prepared.names)
+        return compiled
+
     def fit(
         self,
         post: FactorMoments | HasMoments,
         clinical: pd.DataFrame,
         *,
         seed: int | np.random.Generator,
+        sampler: Sampler = "nuts",
+        compiled: Compiled | None = None,
         n_draws: int = 1000,
         n_tune: int = 500,
         n_chains: int = 4,
@@ -134,8 +150,19 @@ class RiskModel:
             Outcome and covariates, indexed by subject; rows of other subjects are not used.
         seed
             Seed or generator.
+        sampler
+            `nuts`, or `importance`: adaptive importance sampling, ten to twenty times faster once compiled, in a number
+            of effective draws that is a quarter of the draws; it also estimates the evidence log p(y)
+            (`fitted.tree.attrs`: `log_evidence`, `log_evidence_se`, `pareto_k`). Where its weights are too uneven
+            (Pareto k above 0.7) NUTS takes over; the attribute `sampler` says which it was. `laplace`: a normal
+            around the mode, in hundredths of a second, for many fits whose predictions are averaged, as in
+            cross-validation; with 187 events and 10 factors means of effects were within 0.04 of those of importance
+            sampling, and sds within 0.02.
+        compiled
+            What `compile` returned, or `Compiled()`, to be used again by further fits: compiling takes seconds, and
+            what follows a fraction of one. NUTS compiles for itself.
         n_draws, n_tune, n_chains, cores, progress
-            How long NUTS runs; see `Sampling`.
+            How long NUTS runs, and how many draws importance sampling returns; see `Sampling`.
 
         Raises
         ------
@@ -146,27 +173,19 @@ class RiskModel:
         -----
         ConvergenceWarning
             Chains diverge, disagree, or hold too few effective draws.
+        QuadratureWarning
+            `n_nodes` are too few: see `FittedRisk.quadrature_error`.
         """
+        require_sampler(sampler, compiled)
         sampling = Sampling(n_draws=n_draws, n_tune=n_tune, n_chains=n_chains, cores=cores, progress=progress)
         rng = make_rng(seed)
         moments = moments_of(post)
         prepared = self._prepare(moments, clinical)
-        names = [
-            "effect_factors",
-            *(["standardised_effects"] if self.covariates else []),
-            *(["standardised_interactions"] if prepared.interactions.names else []),
-            *prepared.response.parameters,
-        ]
         with threadpool_limits(
             1, user_api="blas"
         ):  # the products are small, and threads would only wait for each other
-            if self.method == "cut":
-                tree = sample_cut(prepared.model, moments, names, sampling, rng)
-            else:
-                tree = sample_nuts(prepared.model, names, sampling, rng)
-        if self.method != "cut":
-            warn_unconverged(tree)
-        return FittedRisk(
+            tree = draw_posterior(prepared, sampling, rng, sampler, compiled)
+        fitted = FittedRisk(
             spec=self,
             response=prepared.response,
             tree=_report(tree, prepared),
@@ -176,45 +195,59 @@ class RiskModel:
             fingerprint=str(getattr(post, "fingerprint", "")),
             interactions=prepared.interactions,
         )
+        return fitted.check_quadrature(moments, clinical) if self.method == "marginal" else fitted
 
-    def _prepare(self, moments: FactorMoments, clinical: pd.DataFrame) -> "_Prepared":
+    def summary(self) -> pd.DataFrame:
+        """Say what is believed, indexed by the part of the model it is about."""
+        parts = {own.name: getattr(self, own.name) for own in fields(self)} | {"covariates": ", ".join(self.covariates)}
+        shown = {name: str(own) or "none" for name, own in parts.items()}
+        return pd.DataFrame({"value": shown}).rename_axis("part")
+
+    def _repr_html_(self) -> str:
+        return render_card(f"RiskModel of {', '.join(self.outcome.columns)}", self.summary())
+
+    def _prepare(self, moments: FactorMoments, clinical: pd.DataFrame) -> Prepared:
         observed = self.outcome.read(clinical, moments.subjects)
         covariates = read_predictors(clinical, self.covariates, moments.subjects)
         scaling = Scaling.learn(covariates)
         response = self.outcome.learn(observed)
         interactions = Interactions.find(self.interactions, moments.factors, scaling.names)
-        design, standardised = response.design(observed), (covariates.to_numpy() - scaling.centre) / scaling.scale
-        if isinstance(response, PanelResponse):
-            known = self.method != "marginal"
+        standardised = (covariates.to_numpy() - scaling.centre) / scaling.scale
+        options: dict[str, Any] = {
+            "method": self.method,
+            "strength": self.strength,
+            "n_nodes": self.n_nodes,
+            "prior": self.prior,
+        }
+        design = response.design(observed)
+        if isinstance(response, CompetingResponse):
+            if interactions.names:
+                raise SpecError(
+                    "interactions",
+                    got=f"{len(interactions.names)} with competing risks",
+                    expected="none",
+                    do="Leave them out, or model each cause as Survival.",
+                )
+            model = build_competing_graph(response, design, moments, scaling.names, standardised, **options)
+        elif isinstance(response, PanelResponse):
+            is_known = self.method != "marginal"
             inputs = (response, design, moments, scaling.names, standardised)
-            model = build_panel_graph(*inputs, is_known=known, interactions=interactions)
-            return _Prepared(model, response, scaling, interactions)
-        assert not isinstance(response, Joint)
-        model = build_graph(
-            response,
-            design,
-            next(iter(observed.values())),
-            moments,
-            scaling.names,
-            standardised,
-            method=self.method,
-            strength=self.strength,
-            n_nodes=self.n_nodes,
-            prior=self.prior,
-            interactions=interactions,
+            model = build_panel_graph(*inputs, is_known=is_known, interactions=interactions)
+        else:
+            outcome = next(iter(observed.values()))
+            model = build_graph(
+                response, design, outcome, moments, scaling.names, standardised, **options, interactions=interactions
+            )
+        names = (
+            "effect_factors",
+            *(("standardised_effects",) if self.covariates else ()),
+            *(("standardised_interactions",) if interactions.names else ()),
+            *response.parameters,
         )
-        return _Prepared(model, response, scaling, interactions)
+        return Prepared(self, moments, model, response, scaling, names, interactions)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Prepared:
-    model: "pm.Model"
-    response: Response | Joint
-    scaling: Scaling
-    interactions: Interactions
-
-
-def _report(tree: xr.DataTree, prepared: _Prepared) -> xr.DataTree:
+def _report(tree: xr.DataTree, prepared: Prepared) -> xr.DataTree:
     """Bring effects to the outcome's units, and those of covariates and interactions to the covariates' own."""
     groups = {name: group.to_dataset() for name, group in tree.children.items()}
     posterior, scale = groups["posterior"], prepared.scaling.scale
@@ -227,4 +260,6 @@ def _report(tree: xr.DataTree, prepared: _Prepared) -> xr.DataTree:
             effects = posterior[standardised] * unit / xr.DataArray(scales[dim], dims=dim)
             effects = effects.transpose(*posterior[standardised].dims)
             posterior = posterior.drop_vars(standardised).assign({f"effect_{dim}s": effects})
-    return xr.DataTree.from_dict({**groups, "posterior": posterior})
+    reported = xr.DataTree.from_dict({**groups, "posterior": posterior})
+    reported.attrs.update(tree.attrs)
+    return reported

@@ -158,7 +158,7 @@ class Family(Protocol):
         """Read and check the outcome of subjects: arrays of shape (subject,), first the outcome or its time."""
         ...
 
-    def learn(self, observed: Design) -> Response | Joint:
+    def learn(self, observed: Design) -> Any:  # noqa: ANN401  (a Response, a Joint, or that of competing risks)
         """Fix what is learnt once from a cohort: reference times, cut points."""
         ...
 

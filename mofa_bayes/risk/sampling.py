@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from mofa_bayes.errors import ConvergenceWarning, SpecError
+from mofa_bayes.errors import ConvergenceWarning, SpecError, warn
 from mofa_bayes.risk.response import Array
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def warn_unconverged(tree: xr.DataTree) -> None:
             problems.append(f"R-hat is {rhat[worst]:.3f} ({worst})")
     if problems:
         message = f"NUTS did not converge: {'; '.join(problems)}. Raise n_tune and n_draws, or simplify the model."
-        warnings.warn(message, ConvergenceWarning, stacklevel=3)
+        warn(message, ConvergenceWarning)
 
 
 def _per_name(dataset: xr.Dataset, worst: Callable[[Array], float]) -> list[tuple[str, float]]:

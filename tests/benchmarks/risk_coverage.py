@@ -5,7 +5,7 @@ m ~ N(0, r C), as a calibrated factor model would give it; C is 1 for one factor
 Outcomes of each family depend on the first factor, by the given effect. Every method is fitted with `RiskModel.fit` to
 the same cohorts; the table counts how often 95 % intervals of all factors' effects hold the truth. Nothing is saved.
 
-    --families continuous binary probit ordinal count panel weibull piecewise_exponential
+    --families continuous binary probit ordinal count panel weibull m_spline
     --reliabilities 0.5 0.8 0.95 --effects 0.5 1.0 --factors 1 3
 """
 
@@ -37,7 +37,7 @@ FAMILIES = {
     "count": Count("visits", "years"),
     "panel": MultiContinuous(RESPONSES),
 }
-BASELINES = ("weibull", "piecewise_exponential")
+BASELINES = ("weibull", "piecewise_exponential", "m_spline")
 _BATCH = 50
 
 
@@ -119,7 +119,7 @@ def tabulate(estimates, by=("baseline", "method")):
 def read_options():
     parser = argparse.ArgumentParser(description=__doc__.split("`")[0])
     parser.add_argument("--replicates", type=int, default=200)
-    parser.add_argument("--baselines", nargs="+", default=["weibull"], help="weibull, piecewise_exponential")
+    parser.add_argument("--baselines", nargs="+", default=["weibull"], help="weibull, piecewise_exponential, m_spline")
     parser.add_argument("--families", nargs="+", help=f"in place of baselines: {', '.join([*FAMILIES, *BASELINES])}")
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--reliabilities", nargs="+", type=float, default=[RELIABILITY])
@@ -127,13 +127,14 @@ def read_options():
     parser.add_argument("--factors", nargs="+", type=int, default=[1], help="1, or more, correlated by 0.3")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--draws", type=int, default=500)
+    parser.add_argument("--sampler", default="nuts", choices=["nuts", "importance"])
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
 
 def main():
     options = read_options()
-    sampling = {"n_draws": options.draws, "n_tune": 400, "n_chains": 2}
+    sampling = {"n_draws": options.draws, "n_tune": 400, "n_chains": 2, "sampler": options.sampler}
     started = time.perf_counter()
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[variable] = "1"  # inherited by the processes over cohorts; threads inside them would only collide

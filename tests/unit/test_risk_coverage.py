@@ -10,7 +10,8 @@ import pytest
 from benchmarks.risk_coverage import EFFECT, simulate, tabulate
 
 from mofa_bayes.risk import RiskModel, Survival
-from mofa_bayes.risk.laplace import approximate, compile_fall
+from mofa_bayes.risk.density import compile_fall
+from mofa_bayes.risk.laplace import approximate
 
 N_COHORTS = 150
 
