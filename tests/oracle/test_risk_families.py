@@ -197,6 +197,6 @@ def test_priors_with_scales_summed_out_are_the_average_over_these(prior):
     if prior == "horseshoe":
         sds, log_weights = horseshoe_scales(1.0)
     each = stats.norm.pdf(effects[:, None, None], scale=sds).mean(axis=-1)
-    expected = np.log(each).sum() if prior == "mixture" else np.log((np.exp(log_weights) * each.prod(axis=0)).sum())
+    expected = np.log((np.exp(log_weights) * each.prod(axis=0)).sum())
     density = model.compile_logp(vars=[model["effect_factors"]], mode="FAST_COMPILE")
     assert float(density({**model.initial_point(), "effect_factors": effects})) == pytest.approx(expected, rel=1e-9)

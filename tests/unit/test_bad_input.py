@@ -12,6 +12,7 @@ import pytest
 import xarray as xr
 
 import mofa_bayes as mb
+from mofa_bayes.data.measurements import read_counts, read_exposure, read_grades, read_measurement, read_panel
 from mofa_bayes.data.outcomes import read_binary, read_causes, read_entry, read_intervals, read_times
 from mofa_bayes.data.simulate import Cohort, Design
 from mofa_bayes.errors import DataError, FileError, FitError, MofaBayesError, SpecError
@@ -90,6 +91,11 @@ def clinical(**columns: object) -> pd.DataFrame:
 
 def times(world: World, *, ids: Iterable[str] = IDS, **columns: object) -> object:
     return read_times(clinical(**columns), "months", "dead", list(ids))
+
+
+def gap(column: str) -> pd.DataFrame:
+    """The clinical table, with the first value of a column missing."""
+    return clinical(**{column: CLINICAL[column].where(CLINICAL.index != IDS[0])})
 
 
 def binary(world: World, *, ids: Iterable[str] = IDS, **columns: object) -> object:
@@ -406,6 +412,23 @@ OUTCOMES = [
     Case("a binary outcome of nobody", lambda w: binary(w, ids=[]), DataError, "'dead'"),
     Case("a binary outcome in words", lambda w: binary(w, dead="yes"), DataError, "'dead'"),
     Case("an absent binary column", lambda w: read_binary(CLINICAL, "death", IDS), DataError, "'death'"),
+    Case("a constant measurement", lambda w: read_measurement(CLINICAL, "age", IDS), DataError, "'age'"),
+    Case("a measurement of nobody", lambda w: read_measurement(CLINICAL, "months", []), DataError, "no patients"),
+    Case("a missing measurement", lambda w: read_measurement(gap("months"), "months", IDS), DataError, "1 missing"),
+    Case("a measurement in words", lambda w: read_measurement(CLINICAL, "sex", IDS), DataError, "'sex'"),
+    Case("an absent measurement", lambda w: read_measurement(CLINICAL, "bmi", IDS), DataError, "'bmi'"),
+    Case("a count of halves", lambda w: read_counts(clinical(dead=FLAGS / 2), "dead", IDS), DataError, "such as 0.5"),
+    Case("a negative count", lambda w: read_counts(clinical(dead=-FLAGS), "dead", IDS), DataError, "such as -1"),
+    Case("a count of nothing", lambda w: read_counts(clinical(dead=0), "dead", IDS), DataError, "0 for everyone"),
+    Case("an exposure of zero", lambda w: read_exposure(CLINICAL, "dead", IDS), DataError, "at or below 0"),
+    Case("no table for an exposure", lambda w: read_exposure(None, "dead", IDS), DataError, "NoneType"),
+    Case("an unknown grade", lambda w: read_grades(CLINICAL, "dead", [0, 2], IDS), DataError, "no level (1)"),
+    Case("a missing grade", lambda w: read_grades(gap("dead"), "dead", [0, 1], IDS), DataError, "1 missing"),
+    Case("a constant grade", lambda w: read_grades(CLINICAL, "sex", ["f", "m"], IDS), DataError, "same level"),
+    Case("an absent grade", lambda w: read_grades(CLINICAL, "stage", ["I", "II"], IDS), DataError, "'stage'"),
+    Case("a constant response", lambda w: read_panel(CLINICAL, ["months", "age"], IDS), DataError, "'age'"),
+    Case("a response of nobody", lambda w: read_panel(clinical(crp=np.nan), ["crp"], IDS), DataError, "'crp'"),
+    Case("an absent response", lambda w: read_panel(CLINICAL, ["months", "crp"], IDS), DataError, "'crp'"),
 ]
 
 MODELS = [
