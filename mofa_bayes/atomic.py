@@ -63,6 +63,22 @@ def make_folder(folder: Path) -> Path:
     return folder
 
 
+def reserve(path: Path) -> None:
+    """Take room on disk for the whole of a file that is to be written through memory, where the system can.
+
+    A file that is only as long as it should be finds a full disk when a page of it is written: the process is killed,
+    and no error says why.
+
+    Raises
+    ------
+    OSError
+        There is no room.
+    """
+    if hasattr(os, "posix_fallocate"):
+        with path.open("rb+") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+
+
 def _umask() -> int:
     current = os.umask(0)
     os.umask(current)

@@ -105,6 +105,10 @@ def cross_fit(
 
 def _require(post: Posterior, views: MultiView, n_folds: int) -> NDArray[np.intp]:
     """Check what was given; return the group of each subject (N,)."""
+    if not isinstance(post, Posterior):
+        raise FitError(
+            "posterior to cross-fit", got=type(post).__name__, expected="what mb.fit returned", do="Fit a model first."
+        )
     engine = post.provenance.get("engine")
     if engine not in _ENGINES:
         raise FitError(

@@ -80,7 +80,7 @@ def read_mudata(
         likelihoods=likelihoods,
         levels=levels,
         groups=None if groups is None else data.obs.loc[kept, groups].astype(str),
-        covariates=data.obs.loc[kept, list(covariates)].astype(float) if covariates else None,
+        covariates=data.obs.loc[kept, list(covariates)] if covariates else None,
         uninformative=uninformative,  # type: ignore[arg-type]  # checked where it is used
     )
 

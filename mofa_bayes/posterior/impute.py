@@ -7,8 +7,9 @@ from scipy.stats import norm
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import Preprocessing
 from mofa_bayes.engines.vi.known import canonical_order, find_known
+from mofa_bayes.engines.vi.packed import Index
 from mofa_bayes.errors import DataError
-from mofa_bayes.posterior.moments import FactorMoments
+from mofa_bayes.posterior.moments import Array, FactorMoments
 from mofa_bayes.posterior.outcomes import Cells, draw, expect
 from mofa_bayes.posterior.predict import CHUNK, ViewDraws
 
@@ -43,10 +44,11 @@ def impute_views(
     stored = tree.children["moments"].to_dataset()
     known = find_known(views, preprocessing, [str(name) for name in stored["group"].values])
     place = np.argsort(canonical_order(views))
-    groups = np.asarray(known.groups)[known.group_of[place]]
+    groups, design = np.asarray(known.groups)[known.group_of[place]], known.design[place]
     filled: dict[str, xr.DataArray] = {}
     for view in (own for own in views.names if f"weights_mean_{own}" in stored):
         model = ViewDraws.read(tree, views, view, known, place)
+        terms = stored[f"weights_mean_{view}"].sel({f"feature_{view}": list(views.features(view))}).values
         values = views[view].values.astype(np.float64)
         mean, lower, upper = values.copy(), values.copy(), values.copy()
         rows, columns = np.nonzero(np.isnan(values))
@@ -54,9 +56,10 @@ def impute_views(
             n, d = rows[start : start + CHUNK], columns[start : start + CHUNK]
             for part in model.predict(moments, n, d, rng):
                 place_of = n[part.positions], d[part.positions]
-                mean[place_of], lower[place_of], upper[place_of] = _summarise(
-                    part.cells, level, rng, is_normal=moments.inclusion is None
-                )
+                eta = _expect_eta(moments.mean, design, terms, *place_of)
+                is_normal = moments.inclusion is None
+                summary = _summarise(part.cells, eta, level, rng, is_normal=is_normal)
+                mean[place_of], lower[place_of], upper[place_of] = summary
         own = preprocessing.subset(view, views.features(view))
         missing = np.isnan(values)
         for name, array in ((f"mean_{view}", mean), (f"lower_{view}", lower), (f"upper_{view}", upper)):
@@ -94,12 +97,21 @@ def undo_preparation(filled: xr.Dataset, views: MultiView, measured: MultiView) 
     return xr.Dataset(restored)
 
 
+def _expect_eta(factors: Array, design: Array, terms: Array, n: Index, d: Index) -> Array:
+    """E[eta] of cells (C,) from the means of factors and loadings, without the error of a mean over draws."""
+    known = np.hstack([factors[n], design[n]])
+    return np.asarray(np.einsum("cj,cj->c", known, terms[d]))
+
+
 def _summarise(
-    cells: Cells, level: float, rng: np.random.Generator, *, is_normal: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Predictive mean and interval of some cells (C,); of gaussian ones by their variance where factors are normal."""
+    cells: Cells, eta: Array, level: float, rng: np.random.Generator, *, is_normal: bool
+) -> tuple[Array, Array, Array]:
+    """Predictive mean and interval of some cells (C,); `eta` is its expectation.
+
+    Intervals of gaussian cells are by their variance where factors are normal.
+    """
     tails = [0.5 - level / 2, 0.5 + level / 2]
-    mean = expect(cells).mean(axis=0)
+    mean = eta if cells.likelihood in ("gaussian", "student_t") else expect(cells).mean(axis=0)
     if cells.likelihood == "gaussian" and is_normal:
         half = norm.ppf(tails[1]) * np.sqrt(cells.eta.var(axis=0, ddof=1) + cells.noise_variance)
         return mean, mean - half, mean + half

@@ -1,8 +1,6 @@
 """Every bad input is refused by an error of ours that says what, got, expected, do, and names few patients."""
 
-import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import h5py
@@ -10,51 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from misuse import Case, World, assert_refused, patients_in
 
 import mofa_bayes as mb
 from mofa_bayes.data.measurements import read_counts, read_exposure, read_grades, read_measurement, read_panel
 from mofa_bayes.data.outcomes import read_binary, read_causes, read_entry, read_intervals, read_times
 from mofa_bayes.data.simulate import Cohort, Design
-from mofa_bayes.errors import DataError, FileError, FitError, MofaBayesError, SpecError
+from mofa_bayes.errors import DataError, FileError, FitError, SpecError
 
 IDS = [f"p{n:04d}" for n in range(60)]
-A_PATIENT = re.compile(r"p\d{4}\b")
-
-
-@dataclass
-class World:
-    """What a case may use: an empty folder, a cohort, a fit of it."""
-
-    folder: Path
-    cohort: Cohort
-    post: mb.Posterior
-
-    def write(self, **files: pd.DataFrame | str | bytes) -> Path:
-        """Fill the folder: `rna__csv=...` becomes rna.csv."""
-        for name, content in files.items():
-            path = self.folder / name.replace("__", ".")
-            if isinstance(content, str):
-                path.write_text(content)
-            elif isinstance(content, bytes):
-                path.write_bytes(content)
-            else:
-                content.to_parquet(path)
-        return self.folder
-
-    def saved(self) -> Path:
-        path = self.folder / "fit.nc"
-        self.post.save(path)
-        return path
-
-
-@dataclass
-class Case:
-    """One misuse: what to call, the error it must raise, and what its message must name."""
-
-    name: str
-    call: Callable[[World], object]
-    error: type[MofaBayesError]
-    names: str = field(default="")
 
 
 @pytest.fixture
@@ -722,22 +684,9 @@ CASES = [
 ]
 
 
-def patients_in(error: BaseException) -> set[str]:
-    return set(A_PATIENT.findall(str(error)))
-
-
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_bad_input_is_refused_by_an_error_that_says_what_to_do(case: Case, world: World) -> None:
-    with pytest.raises(MofaBayesError) as caught:
-        case.call(world)
-    error = caught.value
-    assert type(error) is case.error
-    parts = (error.what, error.got, error.expected, error.do)
-    assert all(isinstance(part, str) and part.strip() for part in parts)
-    assert all(part in str(error) for part in parts)
-    assert case.names in str(error)
-    assert len(patients_in(error)) <= 5
-    assert len(str(error)) < 1000
+    assert_refused(case, world)
 
 
 HALVES = {"rna": table(IDS[:10]), "ehr": table(IDS[10:])}

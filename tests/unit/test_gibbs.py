@@ -9,13 +9,13 @@ from concurrent.futures.process import BrokenProcessPool
 import numpy as np
 import pandas as pd
 import pytest
+from power_cut import power_cut
 
 import mofa_bayes as mb
 from mofa_bayes.data.preprocess import fit_preprocessing
 from mofa_bayes.data.simulate import Design
 from mofa_bayes.engines.gibbs import running
 from mofa_bayes.engines.gibbs.sample import sample_gibbs
-from mofa_bayes.engines.vi.checkpoint import Checkpoint
 from mofa_bayes.engines.vi.known import find_known
 from mofa_bayes.engines.vi.layout import lay_out
 from mofa_bayes.errors import ConvergenceWarning, FileError, FitError, SpecError
@@ -106,20 +106,9 @@ def test_resumed_chain_is_identical(views, plain, name, stop, tmp_path, monkeypa
     spec = mb.FactorModel(n_factors=2, loadings=PRIORS[name], factors=mb.ARDFactors())
     views = views if name == "spike_slab" else plain
     whole = sample(views, spec, thin=2, n_draws=4)
-    write, written = Checkpoint.write, 0
-
-    def write_and_die(self, state):
-        nonlocal written
-        write(self, state)
-        written += 1
-        if written == stop:
-            raise RuntimeError("power cut")
-
     path = tmp_path / "state.npz"
-    with monkeypatch.context() as patch:
-        patch.setattr(Checkpoint, "write", write_and_die)
-        with pytest.raises(RuntimeError, match="power cut"):
-            sample(views, spec, thin=2, n_draws=4, checkpoint=path, checkpoint_seconds=0.0)
+    with power_cut(monkeypatch, stop):
+        sample(views, spec, thin=2, n_draws=4, checkpoint=path, checkpoint_seconds=0.0)
     assert_same(sample(views, spec, thin=2, n_draws=4, checkpoint=path, checkpoint_seconds=0.0), whole)
     again = sample(views, spec, thin=2, n_draws=4, checkpoint=path)
     assert_same(again, whole)  # complete: nothing is left to do

@@ -4,9 +4,9 @@ import warnings
 
 import numpy as np
 import pytest
+from power_cut import power_cut
 
 import mofa_bayes as mb
-from mofa_bayes.engines.vi.checkpoint import Checkpoint
 from mofa_bayes.engines.vi.starts import ascend_best
 from mofa_bayes.errors import ConvergenceWarning, FileError
 
@@ -34,21 +34,9 @@ SPECS = {
 def test_resumed_ascent_is_identical(cohort, spec, stop, tmp_path, monkeypatch):
     """Killed after any pass, in any phase: the state written last leads to the same trace, factors and loadings."""
     whole = fit(cohort, spec)
-    written = 0
-    write = Checkpoint.write
-
-    def write_and_die(self, state):
-        nonlocal written
-        write(self, state)
-        written += 1
-        if written == stop:
-            raise RuntimeError("power cut")
-
     path = tmp_path / "state.npz"
-    with monkeypatch.context() as patch:
-        patch.setattr(Checkpoint, "write", write_and_die)
-        with pytest.raises(RuntimeError, match="power cut"):
-            fit(cohort, spec, checkpoint=path, checkpoint_seconds=0.0)
+    with power_cut(monkeypatch, stop):
+        fit(cohort, spec, checkpoint=path, checkpoint_seconds=0.0)
     assert [file.name for file in tmp_path.iterdir()] == ["state.npz"]
     again = fit(cohort, spec, checkpoint=path, checkpoint_seconds=0.0)
     np.testing.assert_array_equal(again.bound.values, whole.bound.values)

@@ -1,7 +1,7 @@
 """Rules: which codes make a view, how far back they count, and what a patient's events of one code become."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from fnmatch import translate
@@ -44,7 +44,8 @@ class Rule:
     min_subjects: int = field(default=10, kw_only=True)
 
     def __post_init__(self) -> None:
-        patterns = (self.codes,) if isinstance(self.codes, str) else tuple(self.codes)
+        is_many = isinstance(self.codes, Iterable) and not isinstance(self.codes, str)
+        patterns = tuple(self.codes) if is_many else (self.codes,)
         if not patterns or not all(isinstance(pattern, str) and pattern for pattern in patterns):
             raise SpecError(
                 "codes", got=repr(self.codes)[:80], expected="a pattern such as 'LAB//*', or several", do="Name codes."

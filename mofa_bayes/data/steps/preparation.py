@@ -195,7 +195,7 @@ def read_step(options: object) -> Step:
         Kind or options are unknown.
     """
     table = {"kind": options} if isinstance(options, str) else options
-    if not isinstance(table, Mapping) or table.get("kind") not in KINDS:
+    if not isinstance(table, Mapping) or str(table.get("kind")) not in KINDS:
         raise SpecError(
             "step",
             got=repr(options)[:80],

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.lib.format import open_memmap
 
+from mofa_bayes.atomic import reserve
 from mofa_bayes.engines.vi.packed import Array
 from mofa_bayes.errors import FileError
 
@@ -73,7 +74,9 @@ class DrawFiles:
         path, whole = self.folder / f"{name}.npy", (self.n_draws, *shape)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            return open_memmap(path, mode="w+", dtype=np.float32, shape=whole)
+            made = open_memmap(path, mode="w+", dtype=np.float32, shape=whole)
+            reserve(path)
+            return made
         except (OSError, ValueError) as error:
             raise FileError(
                 f"draws in {str(self.folder)!r}",

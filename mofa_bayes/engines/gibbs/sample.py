@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mofa_bayes.atomic import make_folder
 from mofa_bayes.engines.gibbs.augment import AUGMENTATIONS
 from mofa_bayes.engines.gibbs.chain import Job
 from mofa_bayes.engines.gibbs.draws import Draws, bytes_per_draw, read_draws, remove
@@ -139,8 +140,7 @@ def _make_folder(sampling: Sampling) -> tuple[Path, bool]:
         root = Path(sampling.folder)
     else:
         return Path(tempfile.mkdtemp(prefix="mofa_bayes_")), True
-    root.mkdir(parents=True, exist_ok=True)
-    return root, False
+    return make_folder(root), False
 
 
 def _make_jobs(
