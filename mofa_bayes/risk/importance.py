@@ -23,7 +23,7 @@ from mofa_bayes.risk.proposals import Array, Mixture
 LARGEST_K = 0.7
 _LEAST_WEIGHT = 600.0
 _PILOT = 400
-_MOST_PILOTS = 8
+_MOST_PILOTS = 5
 _PILOT_PER_DIM = 25
 """Effective pilot draws for each parameter, after which the proposal is taken: its components share them."""
 _BATCH = (400, 4000)
@@ -108,7 +108,7 @@ def sample_weighted(
 
 
 def _adapt(fall: Fall, proposal: Mixture, rng: np.random.Generator) -> Mixture:
-    """Refit a proposal in rounds of pilot draws, until these are effective enough or for 8 rounds."""
+    """Refit a proposal in rounds of pilot draws, until these are effective enough, but 5 times at most."""
     points, log_target = np.empty((0, proposal.centres.shape[1])), np.empty(0)
     used: list[Mixture] = []
     log_proposals: list[Array] = []
