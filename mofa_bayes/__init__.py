@@ -25,19 +25,48 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mofa_bayes.checking import Sizes, check_calibration
     from mofa_bayes.choosing import Choice, choose_n_factors
+    from mofa_bayes.cross_fitting import cross_fit
+    from mofa_bayes.data import events, steps
+    from mofa_bayes.data.annotated import read_mudata
     from mofa_bayes.data.cohorts import load_transbig
+    from mofa_bayes.data.imaging import read_image_features, read_volumes, to_volume
+    from mofa_bayes.data.long import read_long
     from mofa_bayes.data.multiview import MultiView
     from mofa_bayes.data.readers import read_clinical, read_views
     from mofa_bayes.data.simulate import Design, simulate_cohort
+    from mofa_bayes.data.steps import Preparation, prepare
     from mofa_bayes.engines.sampling import Sampling
     from mofa_bayes.engines.vi.settings import Ascent
-    from mofa_bayes.explain import biomarkers, sharing, variance_explained
+    from mofa_bayes.explain import (
+        associate,
+        biomarkers,
+        enrichment,
+        enrichment_test,
+        feature_profile,
+        information,
+        information_about,
+        partial_information,
+        read_gmt,
+        sharing,
+        variance_explained,
+    )
     from mofa_bayes.fitting import fit
     from mofa_bayes.graph import graph
     from mofa_bayes.posterior import Posterior, load
     from mofa_bayes.posterior.align import align
     from mofa_bayes.posterior.diagnose import diagnose
-    from mofa_bayes.risk import Binary, Compiled, Evaluation, RiskModel, Risks, Survival, evaluate
+    from mofa_bayes.risk import (
+        Binary,
+        Compiled,
+        Continuous,
+        Count,
+        Evaluation,
+        Ordinal,
+        RiskModel,
+        Risks,
+        Survival,
+        evaluate,
+    )
     from mofa_bayes.spec import (
         ARD,
         ARDFactors,
@@ -53,47 +82,67 @@ if TYPE_CHECKING:
     )
     from mofa_bayes.zoo import list_models, load_model
 
+_MODULES = {"events": "data.events", "steps": "data.steps"}
 _HOMES = {
-    "Design": "data.simulate",
-    "StandardFactors": "spec",
-    "Normal": "spec",
-    "Laplace": "spec",
-    "Horseshoe": "spec",
-    "ARDFactors": "spec",
+    "Preparation": "data.steps",
+    "prepare": "data.steps",
     "ARD": "spec",
+    "ARDFactors": "spec",
     "Ascent": "engines.vi.settings",
     "Binary": "risk",
     "Choice": "choosing",
     "Compiled": "risk",
+    "Continuous": "risk",
+    "Count": "risk",
+    "Design": "data.simulate",
     "Evaluation": "risk",
     "FactorModel": "spec",
     "Gamma": "spec",
+    "Horseshoe": "spec",
+    "Laplace": "spec",
     "MultiView": "data.multiview",
+    "Normal": "spec",
+    "Ordinal": "risk",
     "Posterior": "posterior",
     "RiskModel": "risk",
     "Risks": "risk",
     "Sampling": "engines.sampling",
+    "Sizes": "checking",
     "SpikeSlab": "spec",
     "SpikeSlabFactors": "spec",
+    "StandardFactors": "spec",
     "Survival": "risk",
     "ViewModel": "spec",
     "align": "posterior.align",
+    "associate": "explain",
     "biomarkers": "explain",
-    "Sizes": "checking",
     "check_calibration": "checking",
-    "diagnose": "posterior.diagnose",
     "choose_n_factors": "choosing",
+    "cross_fit": "cross_fitting",
+    "diagnose": "posterior.diagnose",
+    "enrichment": "explain",
+    "enrichment_test": "explain",
     "evaluate": "risk",
+    "feature_profile": "explain",
     "fit": "fitting",
     "graph": "graph",
+    "information": "explain",
+    "information_about": "explain",
     "list_models": "zoo",
     "load": "posterior",
     "load_model": "zoo",
     "load_transbig": "data.cohorts",
+    "partial_information": "explain",
     "read_clinical": "data.readers",
+    "read_gmt": "explain",
+    "read_image_features": "data.imaging",
+    "read_long": "data.long",
+    "read_mudata": "data.annotated",
     "read_views": "data.readers",
+    "read_volumes": "data.imaging",
     "sharing": "explain",
     "simulate_cohort": "data.simulate",
+    "to_volume": "data.imaging",
     "variance_explained": "explain",
 }
 
@@ -104,6 +153,8 @@ __all__ = [
     "Binary",
     "Choice",
     "Compiled",
+    "Continuous",
+    "Count",
     "Design",
     "Evaluation",
     "FactorModel",
@@ -112,7 +163,9 @@ __all__ = [
     "Laplace",
     "MultiView",
     "Normal",
+    "Ordinal",
     "Posterior",
+    "Preparation",
     "RiskModel",
     "Risks",
     "Sampling",
@@ -123,27 +176,46 @@ __all__ = [
     "Survival",
     "ViewModel",
     "align",
+    "associate",
     "biomarkers",
     "check_calibration",
     "choose_n_factors",
+    "cross_fit",
     "diagnose",
+    "enrichment",
+    "enrichment_test",
     "evaluate",
+    "events",
+    "feature_profile",
     "fit",
     "graph",
+    "information",
+    "information_about",
     "list_models",
     "load",
     "load_model",
     "load_transbig",
+    "partial_information",
+    "prepare",
     "read_clinical",
+    "read_gmt",
+    "read_image_features",
+    "read_long",
+    "read_mudata",
     "read_views",
+    "read_volumes",
     "sharing",
     "simulate_cohort",
+    "steps",
+    "to_volume",
     "variance_explained",
 ]
 
 
 def __getattr__(name: str) -> object:
     """Import a public name when it is first used, so that importing the package costs nothing."""
+    if name in _MODULES:
+        return import_module(f"{__name__}.{_MODULES[name]}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -4,7 +4,7 @@ import hashlib
 import html
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,9 @@ import xarray as xr
 from mofa_bayes.data.collect import Declared, Known, Levels, Likelihoods, collect
 from mofa_bayes.data.tables import find_uninformative
 from mofa_bayes.errors import DataError, name_some
+
+if TYPE_CHECKING:
+    from mofa_bayes.data.steps.preparation import Preparation
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -25,7 +28,8 @@ class MultiView:
         `values_<view>` (subject, feature_<view>), NaN where missing, a subject without a view being a row of NaN;
         `likelihood_<view>` (feature_<view>); `variable_<view>` (feature_<view>), the variable that each column codes,
         where a view has categorical ones; and, where given, `group` (subject), `covariates` (subject, covariate),
-        `weight` (subject) and `exposure_<view>` (subject).
+        `weight` (subject) and `exposure_<view>` (subject). Views that `mb.prepare` made have `total_<view>` (subject),
+        sums before the first step, and the preparation among the dataset's attributes.
     """
 
     dataset: xr.Dataset
@@ -134,6 +138,11 @@ class MultiView:
         """Return what a view's counts are proportional to, dims (subject,), or None."""
         return self.dataset.get(f"exposure_{self._require(view)}")
 
+    @property
+    def preparation(self) -> "Preparation | None":
+        """What was done to the values, where `mb.prepare` made these views."""
+        return self.dataset.attrs.get("preparation")
+
     def has_view(self, view: str) -> xr.DataArray:
         """Say which subjects have at least one observed feature of a view, dims (subject,)."""
         return self[view].notnull().any(f"feature_{view}")
@@ -176,7 +185,7 @@ class MultiView:
         if not names:
             raise DataError("views to keep", got="none", expected="at least one", do="Name a view of views.names.")
         gone = [view for view in self.names if view not in names]
-        kinds = ("values", "likelihood", "variable", "feature", "exposure")
+        kinds = ("values", "likelihood", "variable", "feature", "exposure", "total")
         names_gone = [f"{kind}_{view}" for view in gone for kind in kinds]
         return MultiView(self.dataset.drop_vars(names_gone, errors="ignore"))
 

@@ -1,10 +1,12 @@
 """From draws to a table: mean and equal-tailed interval, with the level said in every row."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from mofa_bayes.errors import DataError, FitError
+from mofa_bayes.errors import DataError, FitError, name_some
 from mofa_bayes.posterior import Posterior
 
 
@@ -56,3 +58,23 @@ def require_aligned(post: Posterior) -> None:
             expected="draws in one rotation, sign and order",
             do="Align it first.",
         )
+
+
+def require_factors(post: Posterior, factors: Sequence[str] | None) -> list[str]:
+    """Return the names of the factors asked for, all when None; raise DataError when one is unknown."""
+    chosen = list(post.factor_names if factors is None else [factors] if isinstance(factors, str) else factors)
+    unknown = [name for name in chosen if name not in post.factor_names]
+    if unknown or not chosen:
+        raise DataError(
+            "factors",
+            got=name_some(unknown) if unknown else "none",
+            expected=f"names among {', '.join(post.factor_names)}",
+            do="Use names of post.factor_names.",
+        )
+    return chosen
+
+
+def require_choice(what: str, value: object, choices: Sequence[str]) -> None:
+    """Raise DataError unless `value` is one of some words."""
+    if value not in choices:
+        raise DataError(what, got=repr(value)[:80], expected=f"one of {', '.join(choices)}", do="Choose one.")

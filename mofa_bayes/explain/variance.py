@@ -39,7 +39,7 @@ def variance_explained(post: Posterior) -> xr.Dataset:
         loadings = post.loadings(view).values.astype(np.float64)
         products = np.swapaxes(loadings, -1, -2) @ loadings * covariance
         parts = products.sum(axis=-1)
-        total = (parts.sum(axis=-1) + _residual(post, view))[..., None]
+        total = (parts.sum(axis=-1) + residual_variance(post, view).sum(axis=-1))[..., None]
         by_factor.append(parts / total)
         alone.append(np.diagonal(products, axis1=-2, axis2=-1) / total)
     coords = {
@@ -55,10 +55,14 @@ def variance_explained(post: Posterior) -> xr.Dataset:
     return shares.assign(total=shares["by_factor"].sum("factor", skipna=False))
 
 
-def _residual(post: Posterior, view: str) -> np.ndarray:
-    """Variance of a view that no factor explains, summed over features, per draw; noise averaged over its subjects."""
+def residual_variance(post: Posterior, view: str) -> np.ndarray:
+    """Variance of each feature that no factor explains, per draw (chain, draw, feature).
+
+    Noise is averaged over the view's subjects; a feature without noise of its own has the variance of its likelihood
+    on the scale of eta.
+    """
     latent, has_noise = post.latent_variance(view)
-    residual = np.full(post.factors().shape[:2], float(latent[~has_noise].sum()))
+    residual = np.tile(latent.astype(np.float64), (*post.factors().shape[:2], 1))
     noise = post.noise_sd(view)
     if noise is None:
         return residual
@@ -71,5 +75,5 @@ def _residual(post: Posterior, view: str) -> np.ndarray:
         # A group in which nobody has a feature says nothing of its noise.
         weights = counts[:, None] * ~np.isnan(square)
         square = (np.nan_to_num(square) * weights).sum(axis=2) / weights.sum(axis=2)
-    whole: np.ndarray = residual + square.sum(axis=-1)
-    return whole
+    residual[:, :, has_noise] = square
+    return residual

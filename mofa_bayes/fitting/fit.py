@@ -18,6 +18,7 @@ from mofa_bayes.fitting.engines import RUN
 from mofa_bayes.fitting.request import Request, require_fit, warn_unused
 from mofa_bayes.posterior.files import SCHEMA_VERSION
 from mofa_bayes.posterior.posterior import Posterior
+from mofa_bayes.posterior.share import count_observed
 from mofa_bayes.seeds import make_rng
 from mofa_bayes.spec import FactorModel
 
@@ -87,6 +88,10 @@ def fit(
         fingerprint=str(provenance["fingerprint"]),
     )
     result = RUN[engine](request, rng)
+    counts = count_observed(views.dataset, views.names)
+    result.tree["moments"] = xr.DataTree(result.tree.children["moments"].to_dataset().assign(counts))
+    if views.preparation is not None:
+        result.tree["preparation"] = xr.DataTree(views.preparation.to_dataset())
     result.tree.attrs.update(provenance | {"converged": int(result.converged), "seconds": round(result.seconds, 3)})
     return Posterior(result.tree)
 

@@ -63,6 +63,35 @@ def impute_views(
     return xr.Dataset(filled)
 
 
+def undo_preparation(filled: xr.Dataset, views: MultiView, measured: MultiView) -> xr.Dataset:
+    """Bring imputed values from the prepared to the measured scale, and observed ones back as they were.
+
+    Parameters
+    ----------
+    filled
+        From `impute_views`, of `views`.
+    views
+        Prepared views.
+    measured
+        The same as they were measured, or the prepared ones again where nothing else is known.
+    """
+    preparation = views.preparation
+    assert preparation is not None
+    restored = {}
+    for name, values in filled.data_vars.items():
+        view = str(name).split("_", 1)[1]
+        dim, totals = f"feature_{view}", views.dataset.get(f"total_{view}")
+        features = [str(feature) for feature in values[dim].values]
+        table = values.transpose("subject", dim)
+        sums = None if totals is None else totals.values
+        original = table.copy(data=preparation.invert(view, table.values, features, sums))
+        if measured.preparation is None:
+            known = measured[view].sel({dim: features}).transpose("subject", dim)
+            original = original.where(known.isnull(), known)
+        restored[name] = original
+    return xr.Dataset(restored)
+
+
 def _summarise(cells: Cells, level: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Predictive mean and interval of some cells (C,)."""
     tails = [0.5 - level / 2, 0.5 + level / 2]

@@ -26,6 +26,9 @@ class FactorMoments:
         Shape (P, K, K): one matrix per pattern of observed entries.
     pattern
         Which of the P patterns each subject has, shape (N,).
+    given_loadings
+        The same under the loadings of the fit as they are, where `covariance` also holds the error that is common to
+        all subjects (`mb.cross_fit`). Risk models and imputation take these: they live in the coordinates of the fit.
     """
 
     subjects: tuple[str, ...]
@@ -33,6 +36,7 @@ class FactorMoments:
     mean: Array
     covariance: Array
     pattern: NDArray[np.intp]
+    given_loadings: "FactorMoments | None" = None
 
     def covariances(self) -> Array:
         """Covariance of every subject, shape (N, K, K)."""
@@ -55,8 +59,14 @@ class FactorMoments:
                 do="Project them first: post.project(new_views).",
             )
         rows = np.array([row[str(subject)] for subject in subjects], dtype=np.intp)
+        own = self.given_loadings
         return FactorMoments(
-            tuple(str(s) for s in subjects), self.factors, self.mean[rows], self.covariance, self.pattern[rows]
+            tuple(str(s) for s in subjects),
+            self.factors,
+            self.mean[rows],
+            self.covariance,
+            self.pattern[rows],
+            None if own is None else own.sel(subjects),
         )
 
     def to_dataset(self) -> xr.Dataset:

@@ -14,9 +14,10 @@ from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import Preprocessing
 from mofa_bayes.errors import DataError, FitError
 from mofa_bayes.posterior.files import read_tree, write_tree
-from mofa_bayes.posterior.impute import impute_views
+from mofa_bayes.posterior.impute import impute_views, undo_preparation
 from mofa_bayes.posterior.moments import FactorMoments
-from mofa_bayes.posterior.project import as_views, project_views
+from mofa_bayes.posterior.project import as_views, prepare_new, project_views
+from mofa_bayes.posterior.share import forget_patients
 from mofa_bayes.seeds import make_rng
 from mofa_bayes.spec import FactorModel
 
@@ -57,8 +58,20 @@ class Posterior:
 
     @property
     def subjects(self) -> tuple[str, ...]:
-        """Identifiers of the subjects of the fit."""
+        """Identifiers of the subjects of the fit; none in a posterior that was saved to be shared."""
+        if self.is_shareable:
+            return ()
         return tuple(str(subject) for subject in self._group("posterior")["subject"].values)
+
+    @property
+    def is_shareable(self) -> bool:
+        """Whether nothing in it belongs to a patient: `save(..., shareable=True)` wrote it."""
+        return bool(self.tree.attrs.get("shareable", 0))
+
+    @property
+    def n_subjects(self) -> int:
+        """Number of subjects of the fit."""
+        return int(self.tree.attrs["n_subjects"]) if self.is_shareable else len(self.subjects)
 
     @property
     def factor_names(self) -> tuple[str, ...]:
@@ -112,8 +125,34 @@ class Posterior:
         table.insert(1, "n_factors", own["start_n_factors"].values)
         return table.sort_values("bound", ascending=False)
 
+    @property
+    def inflation(self) -> pd.DataFrame:
+        """How much wider `mb.cross_fit` makes intervals of new patients' factors: views seen x factors, ratios of sd.
+
+        Raises
+        ------
+        FitError
+            The posterior has not been cross-fitted.
+        """
+        if "cross_fits" not in self.tree.children:
+            raise FitError(
+                "inflation of a posterior",
+                got="one that has not been cross-fitted",
+                expected="one that mb.cross_fit returned",
+                do="Write post = mb.cross_fit(post, views).",
+            )
+        table = self._group("cross_fits")["inflation"].to_pandas()
+        return pd.DataFrame(table)
+
     def factors(self) -> xr.DataArray:
-        """Draws of the factors, dims (chain, draw, subject, factor)."""
+        """Draws of the factors, dims (chain, draw, subject, factor).
+
+        Raises
+        ------
+        FitError
+            The posterior was saved to be shared, without its patients; so do all methods that tell of them.
+        """
+        self._require_patients()
         return self._group("posterior")["factors"]
 
     def loadings(self, view: str) -> xr.DataArray:
@@ -146,6 +185,7 @@ class Posterior:
 
     def groups(self) -> xr.DataArray:
         """Group of each subject of the fit, dims (subject,); all the same where there were none."""
+        self._require_patients()
         moments = self._group("moments")
         if "group_of" in moments:
             return moments["group_of"]
@@ -158,10 +198,12 @@ class Posterior:
 
     def has_view(self, view: str) -> xr.DataArray:
         """Say which subjects of the fit had a view, dims (subject,)."""
+        self._require_patients()
         return self._group("moments")[f"observed_{self._require(view)}"]
 
     def factor_moments(self) -> FactorMoments:
         """Mean and covariance of each subject's factors."""
+        self._require_patients()
         return FactorMoments.from_dataset(self._group("moments"))
 
     def project(self, new: MultiView | Mapping[str, pd.DataFrame]) -> FactorMoments:
@@ -176,8 +218,9 @@ class Posterior:
         Returns
         -------
         FactorMoments
-            Gaussian factors per subject. Uncertainty of the loadings enters through their second moments only, so the
-            covariance is too small where features far outnumber the subjects of the fit.
+            Gaussian factors per subject. Under vi and spectral their covariance takes loadings as the fit found them,
+            and is too small where features outnumber the subjects of the fit, unless `mb.cross_fit` has looked at
+            the posterior. Draws of gibbs and nuts hold that error already.
 
         Raises
         ------
@@ -207,43 +250,69 @@ class Posterior:
         Returns
         -------
         Dataset with `mean_<view>`, `lower_<view>` and `upper_<view>` (subject, feature_<view>) on the scale of the
-        data. A bernoulli entry gets its probability of 1. Observed entries are returned as they are.
+        data. A bernoulli entry gets its probability of 1. Observed entries are returned as they are. Where views were
+        prepared (`mb.prepare`) the steps are undone: bounds of intervals keep their meaning, and `mean_<view>` is
+        the value whose prepared value is the mean, for a bent scale nearer to the median.
         """
-        views = as_views(self.tree, views)
-        is_same = views.fingerprint == self.tree.attrs["data_fingerprint"]
+        measured = as_views(self.tree, views)
+        views = prepare_new(self.tree, measured)
+        is_same = views.fingerprint == self.tree.attrs["data_fingerprint"] and not self.is_shareable
         moments = self.factor_moments().sel(views.subjects) if is_same else self.project(views)
-        return impute_views(self.tree, views, moments, level=level, rng=make_rng(seed))
+        moments = moments.given_loadings or moments  # what turns factors turns loadings back, and no entry changes
+        filled = impute_views(self.tree, views, moments, level=level, rng=make_rng(seed))
+        return filled if views.preparation is None else undo_preparation(filled, views, measured)
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, shareable: bool = False) -> None:
         """Write to a NetCDF file, atomically.
 
-        Identifiers, groups and factors of subjects are patient-level data and are in it; values of views are not.
+        Parameters
+        ----------
+        path
+            Where to.
+        shareable
+            Leave out all that belongs to a patient: identifiers, groups, and factors with their moments. What is left
+            projects and imputes new patients as before, and tells of loadings, but not of the cohort's factors.
+            Otherwise these are in the file; values of views never are.
 
         Raises
         ------
         FileError
             The place cannot be written; what was there before is untouched.
+        FitError
+            It cannot be shared: a feature was seen in fewer than five patients, who would show through.
         """
-        write_tree(self.tree, Path(path))
+        tree = forget_patients(self.tree) if shareable and not self.is_shareable else self.tree
+        write_tree(tree, Path(path))
 
     def summary(self) -> pd.DataFrame:
         """Describe the fit: one row per view. Holds no patient's data."""
         rows = []
+        counts = json.loads(self.tree.attrs["n_subjects_of_views"]) if self.is_shareable else {}
+        counts = counts or {view: int(self.has_view(view).sum()) for view in self.views}
         for view in self.views:
             kinds = pd.Series(self.likelihoods(view).values).value_counts()
             text = ", ".join(f"{kind} {count}" for kind, count in kinds.items())
-            rows.append((view, len(self.features(view)), text, int(self.has_view(view).sum())))
+            rows.append((view, len(self.features(view)), text, counts[view]))
         return pd.DataFrame(rows, columns=["view", "n_features", "likelihoods", "n_subjects"]).set_index("view")
 
     def __repr__(self) -> str:
         sizes = self._group("posterior").sizes
         return (
-            f"<Posterior ({self.tree.attrs['engine']}): {sizes['factor']} factors, {sizes['subject']} subjects, "
+            f"<Posterior ({self.tree.attrs['engine']}): {sizes['factor']} factors, {self.n_subjects} subjects, "
             f"{sizes['chain'] * sizes['draw']} draws; views: {', '.join(self.views)}>"
         )
 
     def _repr_html_(self) -> str:
         return f"<div><strong>{html.escape(repr(self)[1:-1])}</strong>{self.summary().to_html(border=0)}</div>"
+
+    def _require_patients(self) -> None:
+        if self.is_shareable:
+            raise FitError(
+                "factors of the patients of the fit",
+                got="a posterior that was saved to be shared, without them",
+                expected="a posterior with its patients",
+                do="Load what post.save(path) wrote, or project new patients: post.project(views).",
+            )
 
     def _require_vi(self, what: str) -> None:
         if "bound" not in self._group("fit"):

@@ -7,11 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import xarray as xr
+from numpy.typing import NDArray
 
 from mofa_bayes.data.categories import CATEGORICAL, complete_one_hot
 from mofa_bayes.data.likelihoods import SUPPORT, find_outside
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import Preprocessing
+from mofa_bayes.data.steps.preparation import Preparation
 from mofa_bayes.engines.vi.infer import infer_given_globals
 from mofa_bayes.engines.vi.known import find_known
 from mofa_bayes.engines.vi.layout import Layout, lay_out
@@ -20,6 +22,7 @@ from mofa_bayes.errors import DataError, IgnoredWarning, name_some
 from mofa_bayes.posterior.build import gather_rows, part_state
 from mofa_bayes.posterior.moments import FactorMoments
 from mofa_bayes.posterior.project_draws import is_of_draws, mix, take_points
+from mofa_bayes.posterior.shared_error import SharedError, take_loadings_as_noise
 
 
 def project_views(tree: xr.DataTree, new: MultiView | Mapping[str, pd.DataFrame]) -> FactorMoments:
@@ -28,7 +31,8 @@ def project_views(tree: xr.DataTree, new: MultiView | Mapping[str, pd.DataFrame]
     q(z*) has precision I + sum_d tau_d E[w_d w_d'] and the matching linear term, over the features that were observed:
     an absent view drops out of both. Under draws of a sampling engine q(z*) is inferred at some of them, with w and tau
     as they were drawn, and mixed: its variance is E[V] + Var[m] over draws. Aligned factors have unit variance over
-    the subjects of the fit in every draw, so their prior there is taken as N(0, I) too.
+    the subjects of the fit in every draw, so their prior there is taken as N(0, I) too. A posterior that
+    `mb.cross_fit` has looked at has the errors of its loadings in the covariance.
 
     Values are brought to the model's scale with the centres and scales of the fit, never with those of the new
     subjects.
@@ -46,14 +50,35 @@ def project_views(tree: xr.DataTree, new: MultiView | Mapping[str, pd.DataFrame]
     DataError
         No view, or no feature, is one the model knows.
     """
-    moments = tree.children["moments"].to_dataset()
-    known = [str(name)[13:] for name in moments.data_vars if str(name).startswith("weights_mean_")]
-    views = _match(moments, known, as_views(tree, new))
-    preprocessing = Preprocessing(dataset=tree.children["preprocessing"].to_dataset())
+    if "cross_fits" in tree.children:
+        found, group_of = infer_new(tree, new)
+        return SharedError.from_dataset(tree.children["cross_fits"].to_dataset()).widen(found, group_of)
+    moments, views, preprocessing = _read(tree, new)
     if not is_of_draws(tree):
         return infer_views(moments, views, preprocessing)
     layout = _arrange(moments, views, preprocessing)
     return mix(_infer(layout, own, views) for own in take_points(tree))
+
+
+def infer_new(tree: xr.DataTree, new: MultiView | Mapping[str, pd.DataFrame]) -> tuple[FactorMoments, NDArray[np.intp]]:
+    """Infer factors of subjects who took no part in a fit, given its loadings, and find the subjects' groups (N,)."""
+    moments, views, preprocessing = _read(tree, new)
+    layout = _arrange(moments, views, preprocessing)
+    place = {subject: n for n, subject in enumerate(views.subjects)}
+    group_of = np.zeros(len(place), dtype=np.intp)
+    for block in layout.blocks:
+        group_of[[place[layout.subjects[n]] for n in block.rows]] = block.group
+    return _infer(layout, take_loadings_as_noise(moments), views), group_of
+
+
+def _read(
+    tree: xr.DataTree, new: MultiView | Mapping[str, pd.DataFrame]
+) -> tuple[xr.Dataset, MultiView, Preprocessing]:
+    """Read the stored moments, the new views with the features of the fit, and its centres and scales."""
+    moments = tree.children["moments"].to_dataset()
+    known = [str(name)[13:] for name in moments.data_vars if str(name).startswith("weights_mean_")]
+    views = _match(moments, known, prepare_new(tree, as_views(tree, new)))
+    return moments, views, Preprocessing(dataset=tree.children["preprocessing"].to_dataset())
 
 
 def infer_views(moments: xr.Dataset, views: MultiView, preprocessing: Preprocessing) -> FactorMoments:
@@ -102,6 +127,37 @@ def _with_fit(layout: Layout, moments: xr.Dataset) -> tuple[Layout, dict[int, Pa
     return replace(layout, parts=tuple(parts), blocks=blocks), globals_
 
 
+def prepare_new(tree: xr.DataTree, views: MultiView) -> MultiView:
+    """Prepare views as those of the fit were, unless they are so already.
+
+    Raises
+    ------
+    DataError
+        They are prepared, but not as those of the fit were.
+    """
+    own = views.preparation
+    if "preparation" not in tree.children:
+        if own is not None:
+            raise DataError(
+                "views",
+                got="views that mb.prepare made",
+                expected="views as they were measured, for those of the fit were not prepared",
+                do="Pass those that were read.",
+            )
+        return views
+    stored = Preparation.from_dataset(tree.children["preparation"].to_dataset())
+    if own is None:
+        return stored.apply(views)
+    if not own.equals(stored):
+        raise DataError(
+            "views",
+            got="views that were prepared in another way than those of the fit, or from other patients",
+            expected="the views of the fit, or new ones as they were measured",
+            do="Pass those that were read: they are prepared here.",
+        )
+    return views
+
+
 def as_views(tree: xr.DataTree, new: object) -> MultiView:
     """Return views of new subjects, built from tables with the likelihoods of the fit where they are not views yet."""
     if isinstance(new, MultiView):
@@ -115,13 +171,23 @@ def as_views(tree: xr.DataTree, new: object) -> MultiView:
         )
     moments = tree.children["moments"].to_dataset()
     likelihoods, levels = {}, {}
+    prepared = _prepared_features(tree)
     for view, table in new.items():
         if f"likelihood_{view}" in moments and isinstance(table, pd.DataFrame):
             columns = {str(name) for name in table.columns}
             levels[view] = {name: own for name, own in _levels(moments, view).items() if name in columns}
             stored = moments[f"likelihood_{view}"].to_series().to_dict() | dict.fromkeys(levels[view], CATEGORICAL)
+            stored = dict.fromkeys(prepared.get(view, ()), "gaussian") | stored
             likelihoods[view] = {str(name): str(stored[str(name)]) for name in table.columns if str(name) in stored}
     return MultiView.from_frames(new, likelihoods=likelihoods, levels=levels, uninformative="keep")
+
+
+def _prepared_features(tree: xr.DataTree) -> dict[str, tuple[str, ...]]:
+    """View -> the real-valued features that its preparation starts from, of which the fit may have some only."""
+    if "preparation" not in tree.children:
+        return {}
+    steps = Preparation.from_dataset(tree.children["preparation"].to_dataset()).steps
+    return {view: own[0].features for view, own in steps.items() if own}
 
 
 def _levels(moments: xr.Dataset, view: str) -> dict[str, list[str]]:

@@ -1,19 +1,25 @@
 """What to expect: outcome families, the marginal likelihood that ties them to factors, and scores with intervals."""
 
 from mofa_bayes.risk.binary import Binary
+from mofa_bayes.risk.continuous import Continuous
+from mofa_bayes.risk.count import Count
 from mofa_bayes.risk.density import Compiled
 from mofa_bayes.risk.evaluation import Evaluation, Risks, evaluate
 from mofa_bayes.risk.fitted import ExtrapolationWarning, FittedRisk
 from mofa_bayes.risk.model import RiskModel
+from mofa_bayes.risk.ordinal import Ordinal
 from mofa_bayes.risk.scores import Scores
 from mofa_bayes.risk.survival import Survival
 
 __all__ = [
     "Binary",
     "Compiled",
+    "Continuous",
+    "Count",
     "Evaluation",
     "ExtrapolationWarning",
     "FittedRisk",
+    "Ordinal",
     "RiskModel",
     "Risks",
     "Scores",

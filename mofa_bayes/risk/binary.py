@@ -1,36 +1,64 @@
-"""Binary: an outcome of 0 or 1 whose log odds are the predictor."""
+"""Binary: an outcome of 0 or 1 whose log odds, or probit, is the predictor."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import expit, logit
+from scipy.special import expit, logit, ndtr, ndtri
 
 from mofa_bayes.data.outcomes import read_binary
-from mofa_bayes.errors import DataError
-from mofa_bayes.risk.response import Array, Design, Parameters, Tensor
+from mofa_bayes.errors import SpecError
+from mofa_bayes.risk.links import log_normal_cdf, log_sigmoid
+from mofa_bayes.risk.response import (
+    RISK,
+    Array,
+    Design,
+    Labels,
+    Parameters,
+    Tensor,
+    nowhere_beyond,
+    refuse_times,
+)
 
 _INTERCEPT_SD = 2.5
 """Prior sd of the intercept around the log odds of the crude prevalence: if that is 10 %, a patient with predictor 0
 may have 0.1 % to 94 %. The averaged probability lies nearer to one half than the probability at predictor 0, so the
 centre is off by a little; with 50 patients of each kind the data's own sd is 0.2."""
+_PROBIT_SCALE = 1.6
+"""Log odds in a unit of the probit scale, near the middle: what divides the prior's sd there."""
+Link = Literal["logit", "probit"]
 
 
 @dataclass(frozen=True, slots=True)
 class Binary:
-    """An outcome that happened (1) or did not (0), with a logit link.
+    """An outcome that happened (1) or did not (0).
 
     Parameters
     ----------
     column
         Column of the clinical table.
+    link
+        `logit`: effects are log odds ratios, and factors are integrated out by quadrature. `probit`: effects shift a
+        standard normal liability, and the integral is exact.
+
+    Raises
+    ------
+    SpecError
+        The link is unknown.
     """
 
     column: str
+    link: Link = field(default="logit", kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.link not in get_args(Link):
+            raise SpecError(
+                "link", got=repr(self.link), expected=f"one of {', '.join(get_args(Link))}", do="logit is usual."
+            )
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -41,9 +69,12 @@ class Binary:
         """Read the outcome of subjects as `outcome` (subject,)."""
         return {"outcome": read_binary(clinical, self.column, subjects)}
 
-    def learn(self, observed: Design) -> "BinaryResponse":
+    def learn(self, observed: Design) -> "BinaryResponse | ProbitResponse":
         """Learn the crude prevalence."""
-        return BinaryResponse(float(logit(observed["outcome"].mean())))
+        prevalence = float(observed["outcome"].mean())
+        if self.link == "probit":
+            return ProbitResponse(float(ndtri(prevalence)))
+        return BinaryResponse(float(logit(prevalence)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +99,16 @@ class BinaryResponse:
         """Effects are log odds ratios."""
         return "odds_ratio"
 
+    @property
+    def labels(self) -> Labels:
+        """A risk at no time."""
+        return RISK
+
+    @property
+    def unit(self) -> float:
+        """Effects have no unit."""
+        return 1.0
+
     def coords(self) -> dict[str, Array]:
         """No dims of its own."""
         return {}
@@ -84,25 +125,105 @@ class BinaryResponse:
 
     def log_likelihood(self, xp: ModuleType, predictor: Tensor, parameters: Parameters, design: Design) -> Tensor:
         """Log probability of what was seen, shape (..., subject, node)."""
-        margin = design["sign"][:, None] * (parameters["intercept"][..., None, None] + predictor)
-        return xp.minimum(margin, 0.0) - xp.log1p(xp.exp(-xp.abs(margin)))
+        return log_sigmoid(xp, design["sign"][:, None] * (parameters["intercept"][..., None, None] + predictor))
 
-    def risk(self, predictor: Array, parameters: Parameters, times: Array) -> Array:  # noqa: ARG002  (no horizon)
+    def expect(self, predictor: Array, parameters: Parameters, places: NDArray[Any]) -> Array:  # noqa: ARG002
         """Return P(y = 1 | predictor), shape (draw, subject, node, 1)."""
         risk: Array = expit(parameters["intercept"][:, None, None, None] + predictor[..., None])
         return risk
 
+    def variance(self, expected: Array, parameters: Parameters) -> Array:  # noqa: ARG002  (it happens or not)
+        """Variance of an event of that probability."""
+        return expected * (1.0 - expected)
+
     def require_times(self, times: Sequence[float] | None) -> Array:
         """Refuse horizons: the one column of results has time NaN."""
-        if times is not None:
-            raise DataError(
-                "times",
-                got=repr(times)[:80],
-                expected="none, because a binary outcome has no horizon",
-                do="Leave times out, or model a Survival outcome.",
-            )
+        refuse_times(times, "a binary")
         return np.array([np.nan])
 
-    def is_beyond(self, times: Array) -> NDArray[np.bool_]:
+    def is_beyond(self, times: NDArray[Any]) -> NDArray[np.bool_]:
         """Nothing lies beyond."""
-        return np.zeros(len(times), dtype=np.bool_)
+        return nowhere_beyond(times)
+
+
+@dataclass(frozen=True, slots=True)
+class ProbitResponse:
+    """P(y = 1) = Phi(intercept + predictor), the chance that a standard normal liability lies below.
+
+    Attributes
+    ----------
+    quantile
+        Normal quantile of the crude prevalence: the centre of the intercept's prior.
+    """
+
+    quantile: float
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The intercept."""
+        return ("intercept",)
+
+    @property
+    def ratio(self) -> str:
+        """Effects are no logarithms."""
+        return ""
+
+    @property
+    def labels(self) -> Labels:
+        """A risk at no time."""
+        return RISK
+
+    @property
+    def unit(self) -> float:
+        """Effects are in sds of the liability."""
+        return 1.0
+
+    def coords(self) -> dict[str, Array]:
+        """No dims of its own."""
+        return {}
+
+    def draw_parameters(self) -> dict[str, Tensor]:
+        """Declare the intercept."""
+        import pymc as pm
+
+        sd = _INTERCEPT_SD / _PROBIT_SCALE
+        return {"intercept": pm.Normal("intercept", pm.Data("quantile", self.quantile), sd)}
+
+    def design(self, observed: Design) -> dict[str, NDArray[Any]]:
+        """Code the outcome as -1 and 1, for which p = Phi(sign * probit)."""
+        return {"sign": 2.0 * observed["outcome"] - 1.0}
+
+    def log_likelihood(self, xp: ModuleType, predictor: Tensor, parameters: Parameters, design: Design) -> Tensor:
+        """Log probability of what was seen, shape (..., subject, node)."""
+        return log_normal_cdf(xp, design["sign"][:, None] * (parameters["intercept"][..., None, None] + predictor))
+
+    def log_marginal(
+        self,
+        xp: ModuleType,
+        mean: Tensor,
+        sd: Tensor,
+        parameters: Parameters,
+        design: Design,
+        n_nodes: int,  # noqa: ARG002  (exact)
+    ) -> Tensor:
+        """E[Phi(a + x)] = Phi((a + mean) / sqrt(1 + sd^2)): the predictor's error joins the liability's."""
+        centre = parameters["intercept"][..., None] + mean
+        return log_normal_cdf(xp, design["sign"] * centre / xp.sqrt(1.0 + sd**2))
+
+    def expect(self, predictor: Array, parameters: Parameters, places: NDArray[Any]) -> Array:  # noqa: ARG002
+        """Return P(y = 1 | predictor), shape (draw, subject, node, 1)."""
+        risk: Array = ndtr(parameters["intercept"][:, None, None, None] + predictor[..., None])
+        return risk
+
+    def variance(self, expected: Array, parameters: Parameters) -> Array:  # noqa: ARG002  (it happens or not)
+        """Variance of an event of that probability."""
+        return expected * (1.0 - expected)
+
+    def require_times(self, times: Sequence[float] | None) -> Array:
+        """Refuse horizons: the one column of results has time NaN."""
+        refuse_times(times, "a binary")
+        return np.array([np.nan])
+
+    def is_beyond(self, times: NDArray[Any]) -> NDArray[np.bool_]:
+        """Nothing lies beyond."""
+        return nowhere_beyond(times)

@@ -3,26 +3,30 @@
 import html
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy.special import logsumexp
+from numpy.typing import NDArray
 
 from mofa_bayes.errors import DataError, MofaBayesWarning, SpecError, name_some
 from mofa_bayes.posterior.moments import FactorMoments
 from mofa_bayes.risk.evaluation.risks import Risks
 from mofa_bayes.risk.inputs import HasMoments, Scaling, moments_of, read_predictors
-from mofa_bayes.risk.kernels import Predictor, average_risks, predict_risks, split_blocks
-from mofa_bayes.risk.quadrature import hermite_nodes
-from mofa_bayes.risk.response import Array, Response
+from mofa_bayes.risk.interactions import Interactions, combine
+from mofa_bayes.risk.kernels import Predictor, average_outcomes, predict_outcomes, split_blocks, thin
+from mofa_bayes.risk.marginal import log_marginal
+from mofa_bayes.risk.response import RISK, Array, Joint, Response, read_offset
 from mofa_bayes.risk.scores import Scores
 
 if TYPE_CHECKING:
     from mofa_bayes.risk.model import RiskModel
+
+_MAX_DRAWS_EACH = 400
+"""Draws that predict each of several responses; 200 responses of all 4,000 would take minutes."""
 
 
 class ExtrapolationWarning(MofaBayesWarning):
@@ -39,8 +43,10 @@ class FittedRisk:
         The model, and the outcome's distribution with the time scale and cut points learnt from the cohort.
     tree
         Draws: `effect_factors` (chain, draw, factor) per unit of a factor (about one sd), `effect_covariates` (chain,
-        draw, covariate) per unit of the covariate, both log hazard or log odds ratios, and the baseline's parameters,
-        which are those of a patient with mean covariates and factors 0.
+        draw, covariate) per unit of the covariate, `effect_interactions` (chain, draw, interaction) per unit of both,
+        all of them log hazard, odds or rate ratios, or differences of the outcome; and the baseline's parameters, which
+        are those of a patient with mean covariates and factors 0. With several responses, effects and parameters have
+        the dim `response` after `draw`.
     scaling
         Mean and sd of the covariates.
     factors
@@ -49,6 +55,8 @@ class FittedRisk:
         How many patients it was fitted to.
     fingerprint
         Of the posterior that gave the factors, or empty.
+    interactions
+        Factors whose effect depends on a covariate.
     """
 
     spec: "RiskModel"
@@ -58,9 +66,13 @@ class FittedRisk:
     factors: tuple[str, ...]
     n_subjects: int
     fingerprint: str
+    interactions: Interactions = field(default_factory=Interactions)
 
     def effects(self, *, level: float = 0.95) -> pd.DataFrame:
-        """Summarise effects, one row for each factor and covariate.
+        """Summarise effects, one row for each factor, covariate and interaction.
+
+        With interactions, the effect of a factor is that at the covariates' mean, and `F1 x treatment` is by how much
+        it grows per unit of the covariate.
 
         Parameters
         ----------
@@ -69,24 +81,35 @@ class FittedRisk:
 
         Returns
         -------
-        Columns `term, mean, sd, lower, upper, level, probability_positive` on the log scale, and the posterior median
-        of the `hazard_ratio` or `odds_ratio` per unit of the term.
+        Columns `term, mean, sd, lower, upper, level, probability_positive`, and where exp(effect) has a name the
+        posterior median of it, the `hazard_ratio`, `odds_ratio` or `rate_ratio` per unit of the term. With several
+        responses, first `response`, and a row for each response and term.
         """
         _require_level(level)
-        draws = np.concatenate([self._draws("effect_factors"), self._draws("effect_covariates")], axis=1)
+        terms = [*self.factors, *self.scaling.names, *self.interactions.names]
+        names = ("effect_factors", "effect_covariates", "effect_interactions")
+        draws = np.concatenate([self._draws(name) for name in names], axis=-1)
+        outer = draws.shape[1:-1]
+        draws = draws.reshape(len(draws), -1)
         lower, median, upper = np.quantile(draws, [(1 - level) / 2, 0.5, (1 + level) / 2], axis=0)
-        return pd.DataFrame(
+        table = pd.DataFrame(
             {
-                "term": [*self.factors, *self.scaling.names],
+                "term": terms * int(np.prod(outer, dtype=int)),
                 "mean": draws.mean(axis=0),
                 "sd": draws.std(axis=0, ddof=1),
                 "lower": lower,
                 "upper": upper,
                 "level": level,
                 "probability_positive": (draws > 0).mean(axis=0),
-                self.response.ratio: np.exp(median),
             }
         )
+        if self.response.ratio:
+            table[self.response.ratio] = np.exp(median)
+        if outer:
+            of_factors = self.tree["posterior"].to_dataset()["effect_factors"].transpose("chain", "draw", ..., "factor")
+            dim = str(of_factors.dims[2])
+            table.insert(0, dim, np.repeat(of_factors[dim].values.astype(object), len(terms)))
+        return table
 
     def predict(
         self,
@@ -98,18 +121,19 @@ class FittedRisk:
     ) -> Scores:
         """Predict every subject of a posterior or projection.
 
-        The risk is P(event by t), averaged over the patient's factors and over parameters. Its interval holds what more
-        data could change (factors and parameters), not the outcome's own chance: quantiles of the risk given factors
-        and parameters, over both.
+        The estimate is P(event by t), the probability of each category, or the expected value, averaged over the
+        patient's factors and over parameters. Its interval holds what more data could change (factors and parameters),
+        not the outcome's own chance: quantiles of the estimate given factors and parameters, over both. What is
+        measured or counted also has a predictive interval, which is of the outcome itself.
 
         Parameters
         ----------
         post
             A Posterior, projected patients, or `FactorMoments`, with the factors of the fit.
         clinical
-            Covariates, indexed by subject; may be left out when the model has none.
+            Covariates, and the exposure of a count, indexed by subject; may be left out when the model has none.
         times
-            Horizons, in the unit of the time column; none for a binary outcome.
+            Horizons of a survival outcome, in the unit of the time column; none for others.
         level
             Probability of the interval.
 
@@ -124,20 +148,28 @@ class FittedRisk:
             A horizon lies beyond the longest follow-up of the fitted cohort.
         """
         _require_level(level)
-        horizons = self.response.require_times(times)
+        places = self.response.require_times(times)
         moments = self._moments_of(post)
-        predictor = self._predictor(moments, clinical)
-        is_beyond = self.response.is_beyond(horizons)
+        offset = read_offset(self.spec.outcome, clinical, moments.subjects)
+        is_beyond = self.response.is_beyond(places)
         if is_beyond.any():
-            shown = ", ".join(f"{time:g}" for time in horizons[is_beyond])
+            shown = ", ".join(f"{time:g}" for time in places[is_beyond])
             message = f"Horizons {shown} lie beyond the longest follow-up; the baseline hazard is extrapolated there."
             warnings.warn(message, ExtrapolationWarning, stacklevel=2)
-        risks = predict_risks(self.response, predictor, self._parameters(), horizons, level, self.spec.n_nodes)
-        linear_mean, linear_sd = predictor.summary()
-        coords = {"subject": np.asarray(moments.subjects, dtype=np.str_), "time": horizons}
-        dataset = xr.Dataset({name: (("subject", "time"), values) for name, values in risks.items()}, coords=coords)
-        dataset["linear_predictor"] = ("subject", linear_mean)
-        dataset["linear_predictor_sd"] = ("subject", linear_sd)
+        labels = self.response.labels
+        coords = {"subject": np.asarray(moments.subjects, dtype=np.str_), labels.dim: places}
+        if isinstance(self.response, Joint):
+            values = self._predict_each(self.response, moments, clinical, level)
+        else:
+            predictor = self._predictor(moments, clinical)
+            values = predict_outcomes(
+                self.response, predictor.shift(offset), self._parameters(), places, level, self.spec.n_nodes
+            )
+        dataset = xr.Dataset({name: (("subject", labels.dim), value) for name, value in values.items()}, coords=coords)
+        if not isinstance(self.response, Joint):
+            linear_mean, linear_sd = predictor.summary()
+            dataset["linear_predictor"] = ("subject", linear_mean)
+            dataset["linear_predictor_sd"] = ("subject", linear_sd)
         return Scores(dataset=dataset, level=level, provenance=self._provenance(post))
 
     def draw_risks(
@@ -159,12 +191,19 @@ class FittedRisk:
             How many draws, evenly spaced among all.
         """
         horizons = self.response.require_times(times)
+        if self.response.labels is not RISK:
+            raise DataError(
+                "draws of risks",
+                got=f"a model of {self.spec.outcome!r}",
+                expected="an outcome that happens or not",
+                do="Use predict, whose intervals hold what is uncertain.",
+            )
         moments = self._moments_of(post)
         predictor, parameters = self._predictor(moments, clinical), self._parameters()
-        kept = np.unique(np.linspace(0, len(predictor.mean) - 1, max(n_draws, 1)).astype(np.intp))
-        predictor = Predictor(predictor.mean[kept], predictor.sd[kept])
+        kept = thin(len(predictor.mean), n_draws)
+        predictor = predictor.take(kept)
         own = {name: draws[kept] for name, draws in parameters.items()}
-        risk = average_risks(self.response, predictor, own, horizons, self.spec.n_nodes)
+        risk = average_outcomes(self.response, predictor, own, horizons, self.spec.n_nodes)
         return Risks(moments.subjects, horizons, risk, predictor.mean)
 
     def log_likelihood(self, post: FactorMoments | HasMoments, clinical: pd.DataFrame) -> xr.DataArray:
@@ -173,16 +212,14 @@ class FittedRisk:
         `plugin` and `cut` models are scored as they predict: see `predict`.
         """
         moments = self._moments_of(post)
-        predictor = self._predictor(moments, clinical)
         design = self.response.design(self.spec.outcome.read(clinical, moments.subjects))
         parameters = self._parameters()
-        nodes, log_weights = hermite_nodes(self.spec.n_nodes)
+        predictor = self._predictor(moments, clinical)
         values = np.empty(predictor.mean.shape)
-        for draws in split_blocks(len(values), predictor.mean.shape[1] * len(nodes)):
+        for draws in split_blocks(len(values), predictor.mean.shape[1] * self.spec.n_nodes):
             own = {name: draw[draws] for name, draw in parameters.items()}
-            at_nodes = predictor.mean[draws, :, None] + predictor.sd[draws, :, None] * nodes
-            by_node = self.response.log_likelihood(np, at_nodes, own, design)
-            values[draws] = logsumexp(by_node + log_weights, axis=-1)
+            normal = predictor.mean[draws], predictor.sd[draws]
+            values[draws] = log_marginal(np, self.response, *normal, own, design, self.spec.n_nodes)
         chains, draws_each = (self.tree["posterior"].sizes[dim] for dim in ("chain", "draw"))
         return xr.DataArray(
             values.reshape(chains, draws_each, -1),
@@ -218,20 +255,44 @@ class FittedRisk:
             )
         return moments
 
-    def _predictor(self, moments: FactorMoments, clinical: pd.DataFrame | None) -> Predictor:
-        """Mean and sd of g'(c - mean) + b'z under each draw; `plugin` believes that z is m."""
+    def _predict_each(
+        self, response: Joint, moments: FactorMoments, clinical: pd.DataFrame | None, level: float
+    ) -> dict[str, Array]:
+        """Predict several responses, one after the other, from a part of the draws."""
+        parameters = self._parameters()
+        kept = thin(len(next(iter(parameters.values()))), _MAX_DRAWS_EACH)
+        each = []
+        for part, own in enumerate(response.parts):
+            predictor = self._predictor(moments, clinical, part=part, draws=kept)
+            at = {name: draws[kept, part] for name, draws in parameters.items()}
+            each.append(predict_outcomes(own, predictor, at, own.require_times(None), level, self.spec.n_nodes))
+        return {name: np.concatenate([values[name] for values in each], axis=1) for name in each[0]}
+
+    def _predictor(
+        self,
+        moments: FactorMoments,
+        clinical: pd.DataFrame | None,
+        *,
+        part: int | None = None,
+        draws: NDArray[np.intp] | slice = slice(None),
+    ) -> Predictor:
+        """Mean and sd of g'(c - mean) + b(c)'z under each draw; `plugin` believes that z is m."""
         covariates = read_predictors(clinical, self.scaling.names, moments.subjects).to_numpy(dtype=np.float64)
-        factors = self._draws("effect_factors")
-        mean = factors @ moments.mean.T + self._draws("effect_covariates") @ (covariates - self.scaling.centre).T
+        factors, slopes, changes = (
+            own[draws] if part is None else own[draws, part]
+            for own in map(self._draws, ("effect_factors", "effect_covariates", "effect_interactions"))
+        )
+        centred = covariates - self.scaling.centre
+        predictor = combine(moments, factors, centred, slopes, self.interactions, changes)
         is_known = self.spec.method == "plugin"
-        variance = np.zeros_like(mean) if is_known else np.maximum(moments.variance_along(factors), 0.0)
-        return Predictor(mean, np.sqrt(variance))
+        return Predictor(predictor.mean, np.zeros_like(predictor.sd)) if is_known else predictor
 
     def _draws(self, name: str) -> Array:
         """Draws of a parameter, chains one after the other, shape (chain * draw, ...)."""
         posterior = self.tree["posterior"]
         if name not in posterior:
-            return np.zeros((posterior.sizes["chain"] * posterior.sizes["draw"], 0))
+            sizes = posterior["effect_factors"].transpose("chain", "draw", ...).shape
+            return np.zeros((sizes[0] * sizes[1], *sizes[2:-1], 0))
         values = posterior[name].transpose("chain", "draw", ...).values.astype(np.float64)
         return values.reshape(-1, *values.shape[2:])
 

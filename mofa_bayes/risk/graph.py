@@ -7,7 +7,8 @@ import numpy as np
 from scipy.special import ndtri
 
 from mofa_bayes.posterior.moments import FactorMoments
-from mofa_bayes.risk.quadrature import hermite_nodes, root_of
+from mofa_bayes.risk.marginal import log_marginal
+from mofa_bayes.risk.quadrature import root_of
 from mofa_bayes.risk.response import Array, Design, Response, Tensor, tensors
 from mofa_bayes.spec.priors import require_positive
 
@@ -89,7 +90,6 @@ def build_graph(
     import pymc as pm
 
     pt = tensors()
-    nodes, log_weights = hermite_nodes(n_nodes if method == "marginal" else 1)
     coords = {"factor": list(moments.factors), **({"covariate": list(covariates)} if covariates else {})}
     with pm.Model(coords={**coords, **response.coords()}) as model:
         data = {name: pm.Data(f"outcome_{name}", values) for name, values in design.items()}
@@ -97,14 +97,17 @@ def build_graph(
         centre = pt.dot(pm.Data("factors_mean", moments.mean), effects)
         if covariates:
             centre = centre + pt.dot(pm.Data("covariates", standardised), draw_covariate_effects(strength.covariates))
-        predictor = centre[:, None]
+        spread = pt.zeros_like(centre)
         if method == "marginal":
             roots = pm.Data("factors_root", root_of(moments.covariance))
             variance = (pt.dot(roots, effects) ** 2).sum(axis=-1) + _EPSILON
             spread = pt.sqrt(variance)[pm.Data("pattern", moments.pattern)]
-            predictor = predictor + spread[:, None] * nodes
-        log_likelihood = response.log_likelihood(pt, predictor, response.draw_parameters(), data)
-        pm.Potential("log_likelihood", pt.logsumexp(log_likelihood + log_weights, axis=-1).sum())
+        if response.unit != 1.0:
+            unit = pm.Data("unit", response.unit)
+            centre, spread = unit * centre, unit * spread
+        nodes = n_nodes if method == "marginal" else 1
+        density = log_marginal(pt, response, centre, spread, response.draw_parameters(), data, nodes)
+        pm.Potential("log_likelihood", density.sum())
     return model
 
 

@@ -73,6 +73,7 @@ def moments_of(source: FactorMoments | HasMoments) -> FactorMoments:
             do="Pass what mb.fit(...) or post.project(...) returned.",
         )
     moments = source if isinstance(source, FactorMoments) else source.factor_moments()
+    moments = moments.given_loadings or moments  # effects were learned in the coordinates of the fit, errors and all
     if not moments.subjects or not moments.factors:
         raise DataError(
             "posterior",

@@ -11,14 +11,13 @@ from threadpoolctl import threadpool_limits
 
 from mofa_bayes.errors import SpecError, name_some
 from mofa_bayes.posterior.moments import FactorMoments
-from mofa_bayes.risk.binary import Binary
 from mofa_bayes.risk.density import Compiled
 from mofa_bayes.risk.fitted import FittedRisk
 from mofa_bayes.risk.graph import Method, Strength, build_graph
 from mofa_bayes.risk.inputs import HasMoments, Scaling, moments_of, read_predictors
+from mofa_bayes.risk.response import Family
 from mofa_bayes.risk.sample import Prepared, Sampler, draw_posterior, require_sampler
 from mofa_bayes.risk.sampling import Sampling
-from mofa_bayes.risk.survival import Survival
 from mofa_bayes.seeds import make_rng
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ class RiskModel:
     Parameters
     ----------
     outcome
-        `Survival(time, event)` or `Binary(column)`.
+        `Survival(time, event)`, `Binary(column)`, `Continuous(column)`, `Count(column)` or `Ordinal(column, levels)`.
     covariates
         Columns of the clinical table, numbers; standardised inside, reported in their own units.
     method
@@ -50,18 +49,18 @@ class RiskModel:
         A value is not acceptable.
     """
 
-    outcome: Survival | Binary
+    outcome: Family
     covariates: Sequence[str] = ()
     method: Method = field(default="marginal", kw_only=True)
     strength: Strength = field(default_factory=Strength, kw_only=True)
     n_nodes: int = field(default=20, kw_only=True)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.outcome, Survival | Binary):
+        if isinstance(self.outcome, type) or not isinstance(self.outcome, Family):
             raise SpecError(
                 "outcome",
                 got=repr(self.outcome)[:80],
-                expected="Survival(time, event) or Binary(column)",
+                expected="Survival, Binary, Continuous, Count or Ordinal",
                 do='Write RiskModel(Survival("time", "event")).',
             )
         if isinstance(self.covariates, str) or not all(isinstance(name, str) for name in self.covariates):
@@ -162,7 +161,7 @@ class RiskModel:
         return FittedRisk(
             spec=self,
             response=prepared.response,
-            tree=_report(tree, prepared.scaling),
+            tree=_report(tree, prepared.scaling, prepared.response.unit),
             scaling=prepared.scaling,
             factors=moments.factors,
             n_subjects=len(moments.subjects),
@@ -188,12 +187,13 @@ class RiskModel:
         return Prepared(self, moments, model, response, scaling, names)
 
 
-def _report(tree: xr.DataTree, scaling: Scaling) -> xr.DataTree:
-    """Bring effects of covariates to their own units."""
+def _report(tree: xr.DataTree, scaling: Scaling, unit: float) -> xr.DataTree:
+    """Bring effects to the outcome's units, and those of covariates to their own."""
     groups = {name: group.to_dataset() for name, group in tree.children.items()}
     posterior = groups["posterior"]
+    posterior = posterior.assign(effect_factors=posterior["effect_factors"] * unit)
     if "standardised_effects" in posterior:
-        effects = posterior["standardised_effects"] / xr.DataArray(scaling.scale, dims="covariate")
+        effects = posterior["standardised_effects"] * unit / xr.DataArray(scaling.scale, dims="covariate")
         posterior = posterior.drop_vars("standardised_effects").assign(effect_covariates=effects)
     reported = xr.DataTree.from_dict({**groups, "posterior": posterior})
     reported.attrs.update(tree.attrs)

@@ -1,5 +1,7 @@
-"""Scores: each patient's risk as a distribution, and the table it is handed on as."""
+"""Scores: each patient's outcome as a distribution, and the table it is handed on as."""
 
+import hashlib
+import html
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,22 +12,27 @@ import pandas as pd
 import xarray as xr
 
 from mofa_bayes.atomic import replacing
+from mofa_bayes.errors import DataError
+from mofa_bayes.risk.response import EXPECTATION, PROBABILITY, RISK, Labels
 
-_COLUMNS = ("risk", "lower", "upper")
 _SHARES = ("share_factors", "share_parameters", "share_outcome")
+_PREDICTIVE = ("predictive_lower", "predictive_upper")
+_PLURAL = {"category": "categories", "response": "responses"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Scores:
-    """Risks of patients, from `FittedRisk.predict`.
+    """What is expected of patients, from `FittedRisk.predict`.
 
     Attributes
     ----------
     dataset
-        `risk, lower, upper, share_factors, share_parameters, share_outcome` (subject, time), and `linear_predictor`,
-        `linear_predictor_sd` (subject). A binary outcome has one time, NaN.
+        Dims (subject, time | category | response): `risk` by each time, `probability` of each category, or the
+        `predicted` value of each response; `lower`, `upper`; `share_factors, share_parameters, share_outcome`; for
+        responses also `predictive_lower, predictive_upper, predictive_sd`. With one predictor for each subject,
+        `linear_predictor` and `linear_predictor_sd` (subject). A binary outcome has one time, NaN.
     level
-        Probability of the interval from `lower` to `upper`.
+        Probability of the intervals.
     provenance
         What made the scores: package, version, model, fingerprints.
     """
@@ -34,22 +41,35 @@ class Scores:
     level: float
     provenance: Mapping[str, str]
 
+    @property
+    def labels(self) -> Labels:
+        """Name of the dim beside `subject`, and of the estimate."""
+        return next(labels for labels in (RISK, PROBABILITY, EXPECTATION) if labels.dim in self.dataset.dims)
+
     def to_frame(self) -> pd.DataFrame:
-        """One row for each subject and time, subjects in their own order.
+        """One row for each subject and time, category or response, subjects in their own order.
 
         Returns
         -------
-        Columns `subject, time, risk, lower, upper, level, share_factors, share_parameters, share_outcome`. The interval
-        is of the risk and holds uncertainty about factors and parameters; the shares split the variance of the outcome
-        itself and sum to 1. `time` is NaN for a binary outcome.
+        Columns `subject`; `time`, `category` or `response`; `risk`, `probability` or `predicted`; `lower, upper`; for
+        responses `predictive_lower, predictive_upper`; `level, share_factors, share_parameters, share_outcome`.
+
+        The interval is of the estimate and holds uncertainty about factors and parameters; the predictive interval is
+        of the outcome itself. The shares split the variance of the outcome (for a category, of whether it is this one)
+        and sum to 1. `time` is NaN for a binary outcome.
         """
-        subjects, times = self.dataset["subject"].values, self.dataset["time"].values
-        cells = {name: self.dataset[name].values.ravel() for name in (*_COLUMNS, *_SHARES)}
+        labels = self.labels
+        subjects, places = self.dataset["subject"].values, self.dataset[labels.dim].values
+        own = self.dataset.transpose("subject", labels.dim, ...)
+        estimates = (labels.estimate, "lower", "upper", *(name for name in _PREDICTIVE if name in own))
+        cells = {name: own[name].values.ravel() for name in (*estimates, *_SHARES)}
+        if labels is not RISK:
+            places = places.astype(object)
         return pd.DataFrame(
             {
-                "subject": np.repeat(subjects, len(times)).astype(object),
-                "time": np.tile(times, len(subjects)),
-                **{name: cells[name] for name in _COLUMNS},
+                "subject": np.repeat(subjects, len(places)).astype(object),
+                labels.dim: np.tile(places, len(subjects)),
+                **{name: cells[name] for name in estimates},
                 "level": self.level,
                 **{name: cells[name] for name in _SHARES},
             }
@@ -59,8 +79,20 @@ class Scores:
     def linear_predictor(self) -> pd.DataFrame:
         """Mean and sd of g'(c - mean c) + b'z over factors and parameters: columns `subject, mean, sd`.
 
-        A larger value is a higher risk at every horizon; for concordance and other ranks.
+        A larger value is a higher risk at every horizon, or a higher outcome; for concordance and other ranks.
+
+        Raises
+        ------
+        DataError
+            There are several responses, each with a predictor of its own.
         """
+        if "linear_predictor" not in self.dataset:
+            raise DataError(
+                "linear_predictor",
+                got="scores of several responses",
+                expected="one predictor for each patient",
+                do="Rank by `predicted` of one response.",
+            )
         return pd.DataFrame(
             {
                 "subject": self.dataset["subject"].values.astype(object),
@@ -82,26 +114,64 @@ class Scores:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        times = [float(time) for time in self.dataset["time"].values if not np.isnan(time)]
-        note = json.dumps({**self.provenance, "times": times, "level": self.level})
         table = pa.Table.from_pandas(self.to_frame(), preserve_index=False)
-        table = table.replace_schema_metadata({**(table.schema.metadata or {}), b"mofa_bayes": note.encode()})
+        note = json.dumps(self._note()).encode()
+        table = table.replace_schema_metadata({**(table.schema.metadata or {}), b"mofa_bayes": note})
         with replacing(path) as part:
             pq.write_table(table, part)
 
+    def to_csv(self, path: str | Path) -> None:
+        """Write `to_frame()` as CSV, and its provenance beside it as JSON: scores.csv and scores.csv.json.
+
+        Comments in a CSV file stop Excel and most readers, so the table is left plain. The side file holds the SHA-256
+        of the table, by which the two can be matched after they have been moved. Each appears whole or not at all.
+
+        Raises
+        ------
+        FileError
+            A file cannot be written there.
+        """
+        text = self.to_frame().to_csv(index=False, lineterminator="\n").encode()
+        note = {**self._note(), "sha256": hashlib.sha256(text).hexdigest()}
+        with replacing(path) as part:
+            part.write_bytes(text)
+        with replacing(f"{path}.json") as part:
+            part.write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
+
+    def _note(self) -> dict[str, object]:
+        """Provenance as a value for JSON."""
+        values = self.dataset[self.labels.dim].values
+        if self.labels is RISK:
+            times = [float(time) for time in values if not np.isnan(time)]
+            return {**self.provenance, "times": times, "level": self.level}
+        names = [str(value) for value in values]
+        return {**self.provenance, _PLURAL[self.labels.dim]: names, "level": self.level}
+
     def summary(self) -> pd.DataFrame:
-        """Average risks, widths of intervals and shares over patients, one row for each time."""
+        """Average estimates, widths of intervals and shares over patients, one row for each time or its like."""
+        estimate, dim = self.labels.estimate, self.labels.dim
+        width = self.dataset["upper"] - self.dataset["lower"]
         table = pd.DataFrame(
             {
-                "mean_risk": self.dataset["risk"].mean("subject").values,
-                "mean_width": (self.dataset["upper"] - self.dataset["lower"]).mean("subject").values,
+                f"mean_{estimate}": self.dataset[estimate].mean("subject").values,
+                "mean_width": width.mean("subject").values,
                 **{name: self.dataset[name].mean("subject").values for name in _SHARES},
             },
-            index=pd.Index(self.dataset["time"].values, name="time"),
+            index=pd.Index(self.dataset[dim].values, name=dim),
         )
         table.insert(2, "level", self.level)
         return table
 
     def __repr__(self) -> str:
-        times = ", ".join(f"{time:g}" for time in self.dataset["time"].values if not np.isnan(time))
-        return f"<Scores: {self.dataset.sizes['subject']} subjects{f' at {times}' if times else ''}>"
+        values = self.dataset[self.labels.dim].values
+        if self.labels is RISK:
+            times = ", ".join(f"{time:g}" for time in values if not np.isnan(time))
+            shown = f" at {times}" if times else ""
+        else:
+            rest = f" and {len(values) - 5} more" if len(values) > 5 else ""
+            shown = f"; {', '.join(str(value) for value in values[:5])}{rest}"
+        return f"<Scores: {self.dataset.sizes['subject']} subjects{shown}>"
+
+    def _repr_html_(self) -> str:
+        table = self.summary().to_html(border=0, float_format=lambda x: f"{x:.3g}")
+        return f"<div><strong>{html.escape(repr(self)[1:-1])}</strong>{table}</div>"

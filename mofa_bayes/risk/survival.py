@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mofa_bayes.data.outcomes import read_times
 from mofa_bayes.errors import DataError, SpecError
 from mofa_bayes.risk.baselines import BASELINES, Baseline
-from mofa_bayes.risk.response import Array, Design, Parameters, Tensor
+from mofa_bayes.risk.response import RISK, Array, Design, Labels, Parameters, Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +105,16 @@ class SurvivalResponse:
         """Effects are log hazard ratios."""
         return "hazard_ratio"
 
+    @property
+    def labels(self) -> Labels:
+        """A risk by each horizon."""
+        return RISK
+
+    @property
+    def unit(self) -> float:
+        """Effects have no unit."""
+        return 1.0
+
     def coords(self) -> dict[str, Array]:
         """Coordinates of the baseline's dims."""
         return self.baseline.coords()
@@ -123,11 +133,15 @@ class SurvivalResponse:
         event = design["event"][:, None]
         return event * (log_hazard[..., None] + predictor) - xp.exp(log_cumulative[..., None] + predictor)
 
-    def risk(self, predictor: Array, parameters: Parameters, times: Array) -> Array:
+    def expect(self, predictor: Array, parameters: Parameters, times: Array) -> Array:
         """Return P(event by t | predictor) = 1 - exp(-H0(t) exp(predictor)), shape (draw, subject, node, time)."""
         _, log_cumulative = self.baseline.log_hazards(np, parameters, self.baseline.design(times))
         risk: Array = -np.expm1(-np.exp(predictor[..., None] + log_cumulative[:, None, None, :]))
         return risk
+
+    def variance(self, expected: Array, parameters: Parameters) -> Array:  # noqa: ARG002  (it happens or not)
+        """Variance of an event of that probability."""
+        return expected * (1.0 - expected)
 
     def require_times(self, times: Sequence[float] | None) -> Array:
         """Return the horizons if they are positive, finite, increasing numbers; raise DataError otherwise."""
