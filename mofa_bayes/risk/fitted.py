@@ -13,11 +13,13 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from mofa_bayes.errors import DataError, MofaBayesWarning, SpecError, name_some
+from mofa_bayes.posterior.drawn_moments import DrawnMoments
 from mofa_bayes.posterior.moments import FactorMoments
 from mofa_bayes.risk.evaluation.risks import Risks
 from mofa_bayes.risk.inputs import HasMoments, Scaling, moments_of, read_predictors
 from mofa_bayes.risk.interactions import Interactions, combine
 from mofa_bayes.risk.kernels import Predictor, average_outcomes, predict_outcomes, split_blocks, thin
+from mofa_bayes.risk.loadings import PLACE
 from mofa_bayes.risk.marginal import log_marginal
 from mofa_bayes.risk.response import RISK, Array, Joint, Response, read_offset
 from mofa_bayes.risk.scores import Scores
@@ -129,7 +131,10 @@ class FittedRisk:
         Parameters
         ----------
         post
-            A Posterior, projected patients, or `FactorMoments`, with the factors of the fit.
+            A Posterior, projected patients, or `FactorMoments`, with the factors of the fit. Where the fit was to
+            `post.project_draws(views)`, pass `post.project_draws(new_views)`: a patient's predictor is then the mixture
+            over draws s of N(b_s'm^s, b_s'V^s b_s). Moments that are not of single draws serve too, as N(b'm, b'Vb)
+            under every draw of b.
         clinical
             Covariates, and the exposure of a count, indexed by subject; may be left out when the model has none.
         times
@@ -244,8 +249,9 @@ class FittedRisk:
         table = self.summary().to_html(border=0, float_format=lambda x: f"{x:.3g}")
         return f"<div><strong>{html.escape(repr(self)[1:-1])}</strong>{table}</div>"
 
-    def _moments_of(self, post: FactorMoments | HasMoments) -> FactorMoments:
-        moments = moments_of(post)
+    def _moments_of(self, post: FactorMoments | HasMoments) -> FactorMoments | DrawnMoments:
+        """Moments of the factors: under each draw of the loadings where the fit has them and they are given."""
+        moments = post if isinstance(post, DrawnMoments) and PLACE in self.tree["posterior"] else moments_of(post)
         if moments.factors != self.factors:
             raise DataError(
                 "factors",
@@ -253,10 +259,21 @@ class FittedRisk:
                 expected=f"those of the fit, in its order ({name_some(self.factors)})",
                 do="Project these patients with the posterior that was used in the fit: post.project(new_views).",
             )
+        if isinstance(moments, DrawnMoments) and not np.isin(self._draws(PLACE), moments.places).all():
+            raise DataError(
+                "draws of the loadings",
+                got=f"{len(moments.places)} that are not those of the fit",
+                expected="the same draws of the same posterior",
+                do="Call post.project_draws with the n_draws that the fit had.",
+            )
         return moments
 
     def _predict_each(
-        self, response: Joint, moments: FactorMoments, clinical: pd.DataFrame | None, level: float
+        self,
+        response: Joint,
+        moments: FactorMoments | DrawnMoments,
+        clinical: pd.DataFrame | None,
+        level: float,
     ) -> dict[str, Array]:
         """Predict several responses, one after the other, from a part of the draws."""
         parameters = self._parameters()
@@ -270,13 +287,15 @@ class FittedRisk:
 
     def _predictor(
         self,
-        moments: FactorMoments,
+        moments: FactorMoments | DrawnMoments,
         clinical: pd.DataFrame | None,
         *,
         part: int | None = None,
         draws: NDArray[np.intp] | slice = slice(None),
     ) -> Predictor:
         """Mean and sd of g'(c - mean) + b(c)'z under each draw; `plugin` believes that z is m."""
+        if isinstance(moments, DrawnMoments):
+            return self._predictor_by_draw(moments, clinical, part, draws)
         covariates = read_predictors(clinical, self.scaling.names, moments.subjects).to_numpy(dtype=np.float64)
         factors, slopes, changes = (
             own[draws] if part is None else own[draws, part]
@@ -286,6 +305,25 @@ class FittedRisk:
         predictor = combine(moments, factors, centred, slopes, self.interactions, changes)
         is_known = self.spec.method == "plugin"
         return Predictor(predictor.mean, np.zeros_like(predictor.sd)) if is_known else predictor
+
+    def _predictor_by_draw(
+        self,
+        moments: DrawnMoments,
+        clinical: pd.DataFrame | None,
+        part: int | None,
+        draws: NDArray[np.intp] | slice,
+    ) -> Predictor:
+        """Predictor of each draw of the effects, with the factors under its own draw of the loadings."""
+        places = self._draws(PLACE)[draws]
+        rows = np.arange(len(self._draws(PLACE)))[draws]
+        mean = np.empty((len(rows), len(moments.subjects)))
+        sd = np.empty_like(mean)
+        for place, own in zip(moments.places, moments.each, strict=True):
+            found = np.flatnonzero(places == place)
+            if len(found):
+                predictor = self._predictor(own, clinical, part=part, draws=rows[found])
+                mean[found], sd[found] = predictor.mean, predictor.sd
+        return Predictor(mean, sd)
 
     def _draws(self, name: str) -> Array:
         """Draws of a parameter, chains one after the other, shape (chain * draw, ...)."""

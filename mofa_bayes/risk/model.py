@@ -10,13 +10,14 @@ import xarray as xr
 from threadpoolctl import threadpool_limits
 
 from mofa_bayes.errors import SpecError, name_some
+from mofa_bayes.posterior.drawn_moments import DrawnMoments
 from mofa_bayes.posterior.moments import FactorMoments
 from mofa_bayes.risk.density import Compiled
 from mofa_bayes.risk.fitted import FittedRisk
 from mofa_bayes.risk.graph import Method, Strength, build_graph
 from mofa_bayes.risk.inputs import HasMoments, Scaling, moments_of, read_predictors
 from mofa_bayes.risk.response import Family
-from mofa_bayes.risk.sample import Prepared, Sampler, draw_posterior, require_sampler
+from mofa_bayes.risk.sample import Prepared, Sampler, draw_pooled, draw_posterior, require_sampler
 from mofa_bayes.risk.sampling import Sampling
 from mofa_bayes.seeds import make_rng
 
@@ -92,7 +93,7 @@ class RiskModel:
 
     def build(self, post: FactorMoments | HasMoments, clinical: pd.DataFrame) -> "pm.Model":
         """Return the PyMC model of these patients, for a look at it or for other samplers. It holds their data."""
-        return self._prepare(moments_of(post), clinical).model
+        return self._prepare(moments_of(post), clinical, Compiled()).model
 
     def compile(self, post: FactorMoments | HasMoments, clinical: pd.DataFrame) -> Compiled:
         """Compile what `sampler="importance"` and `method="cut"` need, for fits to these patients and to others.
@@ -100,7 +101,7 @@ class RiskModel:
         Parameters and errors as in `fit`.
         """
         compiled = Compiled()
-        prepared = self._prepare(moments_of(post), clinical)
+        prepared = self._prepare(moments_of(post), clinical, compiled)
         compiled.density_of(self, prepared.model, prepared.names)
         return compiled
 
@@ -123,7 +124,11 @@ class RiskModel:
         Parameters
         ----------
         post
-            A Posterior, projected patients, or `FactorMoments`.
+            A Posterior, projected patients, or `FactorMoments`. With `post.project_draws(views)`, factors under draws
+            of the loadings, the risk model is fitted to each of these by importance sampling, and the fits are weighted
+            by their evidence (see `mofa_bayes.risk.loadings`): the posterior when loadings are uncertain too.
+            Attributes `loadings_pareto_k` and `loadings_n_effective` say how evenly. Predict such a fit from
+            `post.project_draws(new_views)` with as many draws.
         clinical
             Outcome and covariates, indexed by subject; rows of other subjects are not used.
         seed
@@ -148,16 +153,23 @@ class RiskModel:
         -----
         ConvergenceWarning
             Chains diverge, disagree, or hold too few effective draws.
+        ModelWarning
+            The outcome prefers few of the draws of the loadings.
         """
         require_sampler(sampler, compiled)
         sampling = Sampling(n_draws=n_draws, n_tune=n_tune, n_chains=n_chains, cores=cores, progress=progress)
         rng = make_rng(seed)
         moments = moments_of(post)
-        prepared = self._prepare(moments, clinical)
+        compiled = Compiled() if compiled is None else compiled
+        prepared = self._prepare(moments, clinical, compiled)
         with threadpool_limits(
             1, user_api="blas"
         ):  # the products are small, and threads would only wait for each other
-            tree = draw_posterior(prepared, sampling, rng, sampler, compiled)
+            if isinstance(post, DrawnMoments) and self.method == "marginal":
+                each = (self._prepare(own, clinical, compiled) for own in post.each)
+                tree = draw_pooled(prepared, each, post.places, sampling, rng)
+            else:
+                tree = draw_posterior(prepared, sampling, rng, sampler)
         return FittedRisk(
             spec=self,
             response=prepared.response,
@@ -168,7 +180,7 @@ class RiskModel:
             fingerprint=str(getattr(post, "fingerprint", "")),
         )
 
-    def _prepare(self, moments: FactorMoments, clinical: pd.DataFrame) -> Prepared:
+    def _prepare(self, moments: FactorMoments, clinical: pd.DataFrame, compiled: Compiled) -> Prepared:
         observed = self.outcome.read(clinical, moments.subjects)
         covariates = read_predictors(clinical, self.covariates, moments.subjects)
         scaling = Scaling.learn(covariates)
@@ -184,7 +196,7 @@ class RiskModel:
             n_nodes=self.n_nodes,
         )
         names = ("effect_factors", *(("standardised_effects",) if self.covariates else ()), *response.parameters)
-        return Prepared(self, moments, model, response, scaling, names)
+        return Prepared(self, moments, model, response, scaling, names, compiled)
 
 
 def _report(tree: xr.DataTree, scaling: Scaling, unit: float) -> xr.DataTree:

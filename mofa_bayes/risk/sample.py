@@ -1,11 +1,13 @@
 """From a risk model and data to a tree of draws: which sampler runs, and what happens when one fails."""
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from mofa_bayes.errors import SpecError
 from mofa_bayes.posterior.moments import FactorMoments
@@ -13,6 +15,7 @@ from mofa_bayes.risk.density import Compiled
 from mofa_bayes.risk.importance import LARGEST_K, Weighted, sample_weighted
 from mofa_bayes.risk.inputs import Scaling
 from mofa_bayes.risk.laplace import sample_cut
+from mofa_bayes.risk.loadings import label_places, pool, sample_like, warn_uneven
 from mofa_bayes.risk.response import Response
 from mofa_bayes.risk.sampling import Sampling, sample_nuts, warn_unconverged
 
@@ -42,7 +45,7 @@ def require_sampler(sampler: object, compiled: object) -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """A risk model with its data: the graph, what was learnt from the cohort, and the variables to keep."""
+    """A risk model with its data: the graph, what was learnt from the cohort, what to keep, and compiled code."""
 
     spec: "RiskModel"
     moments: FactorMoments
@@ -50,11 +53,10 @@ class Prepared:
     response: Response
     scaling: Scaling
     names: tuple[str, ...]
+    compiled: Compiled
 
 
-def draw_posterior(
-    prepared: Prepared, sampling: Sampling, rng: np.random.Generator, sampler: Sampler, compiled: Compiled | None
-) -> xr.DataTree:
+def draw_posterior(prepared: Prepared, sampling: Sampling, rng: np.random.Generator, sampler: Sampler) -> xr.DataTree:
     """Draw from the posterior of a risk model.
 
     Returns
@@ -64,8 +66,7 @@ def draw_posterior(
     `log_evidence` and `log_evidence_se`.
     """
     if prepared.spec.method == "cut" or sampler == "importance":
-        compiled = Compiled() if compiled is None else compiled
-        density = compiled.density_of(prepared.spec, prepared.model, prepared.names)
+        density = prepared.compiled.density_of(prepared.spec, prepared.model, prepared.names)
         if prepared.spec.method == "cut":
             return _noted(sample_cut(density, prepared.model, prepared.moments, sampling, rng), sampler="laplace")
         n_total = sampling.n_chains * sampling.n_draws
@@ -76,6 +77,37 @@ def draw_posterior(
     tree = sample_nuts(prepared.model, prepared.names, sampling, rng)
     warn_unconverged(tree)
     return _noted(tree, sampler="nuts")
+
+
+def draw_pooled(
+    prepared: Prepared, each: Iterable[Prepared], places: NDArray[np.intp], sampling: Sampling, rng: np.random.Generator
+) -> xr.DataTree:
+    """Draw from the posterior of a risk model under draws of the factor model, weighted by their evidence.
+
+    Parameters
+    ----------
+    prepared
+        With the moments of all draws mixed: the first fit, which tells the others where to look.
+    each
+        With the moments of each draw.
+    places
+        What the draws are called in the tree, shape (S,).
+
+    Returns
+    -------
+    A tree with `posterior`, in which `loadings_draw` says which draw of the factor model an effect belongs to.
+    """
+    density = prepared.compiled.density_of(prepared.spec, prepared.model, prepared.names)
+    start = sample_weighted(density, sampling.n_chains * sampling.n_draws / 4, rng)
+    fits = []
+    for own in each:
+        density = own.compiled.density_of(own.spec, own.model, own.names)
+        fits.append(sample_like(density, start, rng))
+    pooled = pool(fits)
+    warn_uneven(pooled)
+    points, origin = pooled.resample(sampling.n_chains * sampling.n_draws, rng)
+    tree = label_places(density.label(points, prepared.model, sampling), places[origin], sampling)
+    return _noted(tree, **pooled.describe())
 
 
 def describe(found: Weighted) -> dict[str, str | float]:
