@@ -87,7 +87,7 @@ def warn_uneven(pooled: Pooled) -> None:
         warnings.warn(
             f"the outcome prefers few of {len(pooled.fits)} draws of the loadings (Pareto k {pooled.pareto_k:.2f}, "
             f"{found['loadings_n_effective']:.0f} effective): effects are not settled. Take more draws, or fit views "
-            "and outcome together: joint=True",
+            "and outcome together: fit_joint",
             ModelWarning,
             stacklevel=5,
         )

@@ -9,17 +9,22 @@ import pandas as pd
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
+from mofa_bayes.data.multiview import MultiView
+from mofa_bayes.engines.sampling import Sampling as Effort
 from mofa_bayes.errors import SpecError, name_some
+from mofa_bayes.posterior import Posterior
 from mofa_bayes.posterior.drawn_moments import DrawnMoments
 from mofa_bayes.posterior.moments import FactorMoments
 from mofa_bayes.risk.density import Compiled
 from mofa_bayes.risk.fitted import FittedRisk
 from mofa_bayes.risk.graph import Method, Strength, build_graph
 from mofa_bayes.risk.inputs import HasMoments, Scaling, moments_of, read_predictors
+from mofa_bayes.risk.joint import sample_joint
 from mofa_bayes.risk.response import Family
 from mofa_bayes.risk.sample import Prepared, Sampler, draw_pooled, draw_posterior, require_sampler
 from mofa_bayes.risk.sampling import Sampling
 from mofa_bayes.seeds import make_rng
+from mofa_bayes.spec import FactorModel
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -179,6 +184,66 @@ class RiskModel:
             n_subjects=len(moments.subjects),
             fingerprint=str(getattr(post, "fingerprint", "")),
         )
+
+    def fit_joint(
+        self,
+        views: MultiView,
+        spec: FactorModel,
+        clinical: pd.DataFrame,
+        *,
+        seed: int | np.random.Generator,
+        settings: Effort | None = None,
+        progress: bool = False,
+    ) -> tuple[Posterior, FittedRisk]:
+        """Fit views and outcome together: the outcome is part of the factor posterior.
+
+        For small cohorts whose loadings are not well known (some hundred features): NUTS with explicit factors, which
+        warns when it will take hours. Predict from `post.project(new_views)` or `post.project_draws(new_views)`, as
+        always.
+
+        Parameters
+        ----------
+        views, spec
+            The views of the same subjects, and a factor model whose priors have densities (ARD, normal, laplace,
+            horseshoe).
+        clinical
+            As in `fit`.
+        seed
+            Seed or generator.
+        settings
+            `mb.Sampling`: how long NUTS runs.
+        progress
+            Show the sampler's progress bar.
+
+        Returns
+        -------
+        The posterior of the factors, which has seen the outcome, and the risk model in terms of them.
+
+        Raises
+        ------
+        DataError, FitError
+            Before anything is compiled.
+
+        Warns
+        -----
+        ConvergenceWarning
+            Draws diverge, or chains find different factors.
+        ModelWarning
+            Sampling will take hours.
+        """
+        post, tree, response, scaling = sample_joint(
+            self, views, spec, clinical, settings or Effort(), seed, progress=progress
+        )
+        fitted = FittedRisk(
+            spec=self,
+            response=response,
+            tree=_report(tree, scaling, response.unit),
+            scaling=scaling,
+            factors=post.factor_names,
+            n_subjects=views.n_subjects,
+            fingerprint=post.fingerprint,
+        )
+        return post, fitted
 
     def _prepare(self, moments: FactorMoments, clinical: pd.DataFrame, compiled: Compiled) -> Prepared:
         observed = self.outcome.read(clinical, moments.subjects)

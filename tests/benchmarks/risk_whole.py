@@ -1,7 +1,7 @@
-"""Do intervals of effects cover when the factors are fitted too? `python tests/benchmarks/risk_whole.py --replicates 200`.
+"""Do intervals of effects cover when factors are fitted too? `python tests/benchmarks/risk_whole.py --replicates 200`.
 
-A cohort of 300 patients: factors z ~ N(0, C), correlated .4 where there are three; views of gaussian features y = z w' +
-noise, whose noise is such that z would be known with the reliability asked for if loadings were known,
+A cohort of 300 patients: factors z ~ N(0, C), correlated .4 where there are three; views of gaussian features y = z w'
++ noise, whose noise is such that z would be known with the reliability asked for if loadings were known,
 1 - V_kk = w'w / (w'w + noise variance); an outcome whose predictor is b'z, with b = (effect, effect / 2, 0). The factor
 model is fitted (`--engine vi` or gibbs), then the risk model by each method, with importance sampling.
 
@@ -17,15 +17,12 @@ setting take 2 to 4 minutes. Nothing is saved.
 """
 
 import argparse
-import os
 import time
 import warnings
 
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
-    os.environ.setdefault(variable, "1")
-
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 import mofa_bayes as mb
 from mofa_bayes.risk import Binary, Compiled, Continuous, Count, RiskModel, Survival
@@ -155,6 +152,12 @@ def main():
     parser.add_argument("--draws", type=int, default=500, help="of each of four chains; a quarter are effective")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    with threadpool_limits(1):
+        run(options)
+
+
+def run(options):
+    """Print one table for each setting."""
     started, compiled = time.perf_counter(), Compiled()
     print(f"N = {N_SUBJECTS}, factors by {options.engine}, 95 % intervals, {options.replicates} cohorts a setting")
     for n_factors in options.factors:

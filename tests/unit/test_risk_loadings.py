@@ -100,7 +100,7 @@ def test_draws_of_another_number_are_refused(fitted, drawn):
 
 
 def test_weights_on_few_draws_warn():
-    with pytest.warns(ModelWarning, match="joint=True"):
+    with pytest.warns(ModelWarning, match="fit_joint"):
         warn_uneven(pool([make_weighted(value) for value in np.random.default_rng(0).standard_cauchy(size=100)]))
     with pytest.warns(ConvergenceWarning, match="single draws"):
         warn_uneven(pool([make_weighted(0.01 * n, pareto_k=0.9) for n in range(100)]))
