@@ -21,8 +21,12 @@ def plant_posterior(
     groups: np.ndarray | None = None,
     spec: mb.FactorModel | None = None,
     chains: int = 1,
+    is_sampled: bool = False,
 ) -> mb.Posterior:
-    """Draws of factors (S, N, K) and of loadings by view (S, D, K), in chains one after the other; noise is 1."""
+    """Draws of factors (S, N, K) and of loadings by view (S, D, K), in chains one after the other; noise is 1.
+
+    `is_sampled` makes it look like one of an engine that draws.
+    """
     n_draws, n_subjects, n_factors = factors.shape
     subjects = np.array([f"p{n}" for n in range(n_subjects)])
     names = np.array([f"F{k + 1}" for k in range(n_factors)])
@@ -64,6 +68,7 @@ def plant_posterior(
         "data_fingerprint": "planted",
     }
     posterior = xr.Dataset(draws, coords=coords)
-    tree = xr.DataTree.from_dict({"posterior": posterior, "moments": stored, "fit": xr.Dataset()})
+    parts = {"posterior": posterior, "moments": stored, "fit": xr.Dataset()}
+    tree = xr.DataTree.from_dict(parts | ({"alignment": xr.Dataset()} if is_sampled else {}))
     tree.attrs.update(attrs)
     return mb.Posterior(tree)

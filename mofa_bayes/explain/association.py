@@ -18,8 +18,8 @@ from mofa_bayes.posterior.matching import in_chunks
 from mofa_bayes.posterior.project_draws import is_of_draws
 
 Array = NDArray[np.float64]
-_LARGEST = 1 - 1e-9
 MEASURES = {"continuous": "correlation", "binary": "correlation", "categorical": "eta", "survival": "log hazard ratio"}
+_LIMITS = {"correlation": (-1, 1), "eta": (0, 1), "log hazard ratio": (-np.inf, np.inf)}
 
 
 def associate(
@@ -83,16 +83,15 @@ def associate(
     rows = []
     for own in _read(post, clinical, columns, kinds, survival):
         found = relate(own, drawn[:, own.rows].mean(axis=0), level)
-        is_bounded = MEASURES[own.kind] == "correlation"
-        corrected = _correct(found, drawn[:, own.rows], free[own.rows], level, is_bounded)
+        corrected = _correct(found, drawn[:, own.rows], free[own.rows], level)
         columns_of = {"covariate": own.name, "kind": own.kind, "factor": chosen, "n": len(own.rows)}
         columns_of |= {"measure": MEASURES[own.kind], **corrected, "p": found.p}
         columns_of["reference"] = own.classes[0] if own.kind == "binary" else ""
         table = pd.DataFrame(columns_of)
         if own.kind == "categorical":
-            table = table.assign(
-                sign_probability=np.nan, lower=table["lower"].clip(0, 1), upper=table["upper"].clip(0, 1)
-            )
+            table["sign_probability"] = np.nan
+        least, most = _LIMITS[MEASURES[own.kind]]
+        table[["estimate", "lower", "upper"]] = table[["estimate", "lower", "upper"]].clip(least, most)
         rows.append(table)
     table = pd.concat(rows, ignore_index=True).assign(level=level)
     table["fdr"] = adjust(table["p"].to_numpy())
@@ -144,12 +143,12 @@ def association_draws(
 
 
 def relate(covariate: Covariate, values: Array, level: float | None) -> Relation:
-    """Relate columns of values (n, K) to a covariate by what it is; intervals of eta only where there is a level."""
+    """Relate columns of values (n, K) to a covariate by what it is; bounded measures have errors where a level is."""
     if covariate.kind == "survival":
         return hazard(values, covariate.values, covariate.event)
     if covariate.kind == "categorical":
         return compare_groups(values, covariate.values.astype(np.intp), level)
-    return correlate(values, covariate.values)
+    return correlate(values, covariate.values, level)
 
 
 def _read(
@@ -175,11 +174,8 @@ def _draws_and_noise(post: Posterior, chosen: list[str]) -> tuple[Array, Array]:
     return drawn.reshape(-1, *drawn.shape[2:]).astype(np.float64), free[:, place]
 
 
-def _correct(found: Relation, drawn: Array, free: Array, level: float, is_bounded: bool) -> dict[str, Array]:
-    """Undo attenuation, and widen intervals by what all subjects' factors share of uncertainty.
-
-    Intervals of correlations, which are bounded by 1, are symmetric on Fisher's scale atanh(r).
-    """
+def _correct(found: Relation, drawn: Array, free: Array, level: float) -> dict[str, Array]:
+    """Undo attenuation, and widen intervals by what all subjects' factors share of uncertainty."""
     spread = drawn.var(axis=1).mean(axis=0)
     reliability = np.clip(1 - free.mean(axis=0) / spread, 1e-3, 1.0)
     factor = drawn.mean(axis=0).std(axis=0) / (np.sqrt(spread) * reliability)
@@ -189,15 +185,10 @@ def _correct(found: Relation, drawn: Array, free: Array, level: float, is_bounde
     low, high = (np.sqrt(np.square(error * factor) + shared) for error in (found.error_low, found.error_high))
     estimate, half = found.estimate * factor, ndtri(0.5 + level / 2)
     toward = np.where(estimate > 0, low, high)
-    lower, upper = estimate - half * low, estimate + half * high
-    if is_bounded:
-        estimate = np.clip(estimate, -_LARGEST, _LARGEST)
-        half = half * low / (1 - estimate**2)
-        lower, upper = np.tanh(np.arctanh(estimate) - half), np.tanh(np.arctanh(estimate) + half)
     return {
         "estimate": estimate,
-        "lower": lower,
-        "upper": upper,
+        "lower": estimate - half * low,
+        "upper": estimate + half * high,
         "sign_probability": ndtr(np.abs(estimate) / np.maximum(toward, 1e-300)),
         "reliability": reliability,
     }

@@ -65,7 +65,8 @@ def enrichment_test(
     views
         The cohort of the fit, for `correlation`.
     n_permutations
-        Random sets of each size; p is never below 1 / (n_permutations + 1).
+        Random sets of each size. p is never below 1 / (n_permutations + 1), which must be well below the fdr that is
+        wanted over the number of rows.
     seed
         Seed of the random sets.
 

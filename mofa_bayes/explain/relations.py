@@ -8,6 +8,7 @@ from scipy.special import chdtrc, fdtrc, ndtri, stdtr
 from scipy.stats import ncf
 
 Array = NDArray[np.float64]
+_LARGEST = 1 - 1e-12
 _STEPS = 30
 _TOLERANCE = 1e-8
 _WIDEST = 10.0
@@ -38,14 +39,21 @@ class Relation:
     weights: Array
 
 
-def correlate(values: Array, covariate: Array) -> Relation:
-    """Pearson's correlation of columns (n, K) with a covariate (n,); p of the t test with n - 2 degrees of freedom."""
+def correlate(values: Array, covariate: Array, level: float | None) -> Relation:
+    """Pearson's correlation of columns (n, K) with a covariate (n,); p of the t test with n - 2 degrees of freedom.
+
+    Its interval is that of Fisher's atanh(r), with n - 3; there is none without a `level`.
+    """
     n = len(values)
     z, c = standardise(values), standardise(covariate[:, None])
     r = np.clip((z * c).mean(axis=0), -1, 1)
     t = np.abs(r) * np.sqrt((n - 2) / np.maximum(1 - r**2, 1e-300))
-    error = (1 - r**2) / np.sqrt(n - 1)
-    return Relation(r, error, error, 2 * stdtr(n - 2, -t), np.repeat(c / n, values.shape[1], axis=1))
+    errors = np.full_like(r, np.nan), np.full_like(r, np.nan)
+    if level is not None:
+        half = ndtri(0.5 + level / 2)
+        middle, width = np.arctanh(np.clip(r, -_LARGEST, _LARGEST)), half / np.sqrt(n - 3)
+        errors = (r - np.tanh(middle - width)) / half, (np.tanh(middle + width) - r) / half
+    return Relation(r, *errors, 2 * stdtr(n - 2, -t), np.repeat(c / n, values.shape[1], axis=1))
 
 
 def compare_groups(values: Array, codes: NDArray[np.intp], level: float | None) -> Relation:

@@ -1,6 +1,7 @@
 """DrawnMoments: subjects' factors under each of some joint draws of loadings, noise and intercepts."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +11,11 @@ from mofa_bayes.posterior.project_draws import mix
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class DrawnMoments:
-    """Factors of subjects given draw s of everything else: z_n | s ~ N(m_n^s, V_n^s).
+class DrawnMoments(FactorMoments):
+    """Factors of subjects given draw s of everything else, z_n | s ~ N(m_n^s, V_n^s), and their mixture.
 
-    A risk model that is fitted to it takes what is not known of the loadings into account: see `RiskModel.fit`.
+    As `FactorMoments` it is the mixture, E[V] + Var[m] of each subject. A risk model that is fitted to it takes what is
+    not known of the loadings into account: see `RiskModel.fit`. Made by `post.project_draws`, or `DrawnMoments.of`.
 
     Attributes
     ----------
@@ -25,23 +27,24 @@ class DrawnMoments:
         Of the posterior.
     """
 
-    places: NDArray[np.intp]
-    each: tuple[FactorMoments, ...]
+    places: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, dtype=np.intp))
+    each: tuple[FactorMoments, ...] = ()
     fingerprint: str = ""
 
-    @property
-    def subjects(self) -> tuple[str, ...]:
-        """Names of the N rows."""
-        return self.each[0].subjects
-
-    @property
-    def factors(self) -> tuple[str, ...]:
-        """Names of the K factors."""
-        return self.each[0].factors
-
-    def factor_moments(self) -> FactorMoments:
-        """Mix the draws: E[V] + Var[m], one covariance for each subject."""
-        return mix(iter(self.each))
+    @classmethod
+    def of(cls, places: NDArray[np.intp], each: Sequence[FactorMoments], fingerprint: str = "") -> "DrawnMoments":
+        """Put moments under some draws together."""
+        mixed = mix(iter(each))
+        return cls(
+            mixed.subjects,
+            mixed.factors,
+            mixed.mean,
+            mixed.covariance,
+            mixed.pattern,
+            places=places,
+            each=tuple(each),
+            fingerprint=fingerprint,
+        )
 
     def __repr__(self) -> str:
         return f"<DrawnMoments: {len(self.subjects)} subjects, {len(self.factors)} factors, {len(self.each)} draws>"

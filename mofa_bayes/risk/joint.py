@@ -1,151 +1,128 @@
-"""The outcome as part of the factor posterior: views and outcome in one PyMC model, factors explicit, sampled by NUTS.
-
-    z_n ~ N(0, I),   x_n ~ views(z_n),   y_n ~ response(g'c_n + b'z_n, parameters)
-
-The outcome is one more thing that factors explain. Loadings may then turn towards it, which draws of a factor model
-fitted without it cannot: where `post.project_draws` says that weights are uneven, this is the answer, for cohorts
-small enough for NUTS.
-"""
+"""Several predictors of a patient at once: B z for z ~ N(m, V), as points that average over it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from types import ModuleType
 
 import numpy as np
-import pandas as pd
-import xarray as xr
+from numpy.typing import NDArray
 
-from mofa_bayes.data.multiview import MultiView
-from mofa_bayes.data.preprocess import fit_preprocessing
-from mofa_bayes.engines.nuts import sample_nuts
-from mofa_bayes.engines.sampling import Sampling
-from mofa_bayes.errors import FitError
-from mofa_bayes.fitting.fit import describe_fit, note_cohort
-from mofa_bayes.fitting.request import require_fit
-from mofa_bayes.posterior import Posterior
-from mofa_bayes.posterior.align import align
-from mofa_bayes.posterior.build_draws import Aligned, build_draws_tree
-from mofa_bayes.risk.graph import draw_factor_effects
-from mofa_bayes.risk.inputs import Scaling, read_predictors
-from mofa_bayes.risk.marginal import log_marginal
-from mofa_bayes.risk.response import Design, Joint, Response, tensors
-from mofa_bayes.seeds import make_rng
-from mofa_bayes.spec import FactorModel
+from mofa_bayes.posterior.moments import FactorMoments
+from mofa_bayes.risk.quadrature import root_of
+from mofa_bayes.risk.response import Array, Tensor
 
-if TYPE_CHECKING:
-    import pymc as pm
-
-    from mofa_bayes.risk.model import RiskModel
-
-EFFECTS = "effect_factors"
-_CLINICAL = "clinical_covariate"
-_TURNED = "loadings_ of the outcome"
-"""What b is called while draws are aligned: like the loadings of a view, it is turned and scaled against the factors.
-No view has a name with a blank at its start."""
+_EPSILON = 1e-12
+Root = Sequence[Sequence[Tensor]]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Outcome:
-    """An outcome with its data, to be added to a graph."""
+def find_root(xp: ModuleType, turned: Tensor, n_factors: int, n_predictors: int) -> Root:
+    """Find L with L L' = B V B', so that B m + L x has the distribution of B z for x ~ N(0, I).
 
-    risk: "RiskModel"
-    response: Response
-    design: Design
-    scaling: Scaling
-    standardised: np.ndarray
+    With no more factors than predictors, L = B R' for V = R'R, and x has a dimension for each factor: exact, and smooth
+    in B. Otherwise L is the lower Cholesky root, and x has a dimension for each predictor. Its diagonal has no
+    derivative where it is 0, as at B = 0; a variance of 1e-12 is added there, see `build_graph`.
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        covariates = ("standardised_effects",) if self.scaling.names else ()
-        return (EFFECTS, *covariates, *self.response.parameters)
-
-    def extend(self, model: "pm.Model") -> Sequence[str]:
-        """Add the outcome to the model of the views; return the names of what to keep."""
-        import pymc as pm
-
-        pt = tensors()
-        coords = {str(dim): np.asarray(values) for dim, values in self.response.coords().items()}
-        with model:
-            model.add_coords(coords | ({_CLINICAL: np.asarray(self.scaling.names)} if self.scaling.names else {}))
-            centre = pt.dot(model["factors"], draw_factor_effects(self.risk.strength.factors))
-            if self.scaling.names:
-                slopes = pm.Normal("standardised_effects", 0.0, self.risk.strength.covariates, dims=_CLINICAL)
-                centre = centre + pt.dot(self.standardised, slopes)
-            centre = self.response.unit * centre
-            parameters, spread = self.response.draw_parameters(), pt.zeros_like(centre)
-            density = log_marginal(pt, self.response, centre, spread, parameters, self.design, 1)
-            pm.Potential("log_likelihood_of_outcome", density.sum())
-        return self.names
-
-
-def sample_joint(
-    risk: "RiskModel",
-    views: MultiView,
-    spec: FactorModel,
-    clinical: pd.DataFrame,
-    settings: Sampling,
-    seed: int | np.random.Generator,
-    *,
-    progress: bool,
-) -> tuple[Posterior, xr.DataTree, Response, Scaling]:
-    """Sample views and outcome together.
+    Parameters
+    ----------
+    xp
+        numpy or pytensor.tensor.
+    turned
+        R B', (..., pattern, factor, predictor).
 
     Returns
     -------
-    The posterior of the factor model, which has seen the outcome; draws of the risk model in the orientation of its
-    factors, of the outcome's and covariates' sd as yet; and what was learnt from the cohort.
+    Rows of L, one for each predictor; each entry is of shape (..., pattern).
     """
-    require_fit(views, spec, "nuts", None, settings)
-    outcome = _read(risk, views, clinical)
-    rng = make_rng(seed)
-    provenance = describe_fit(views, spec, "nuts", seed)
-    found = sample_nuts(views, spec, settings, rng.spawn(1)[0], progress=progress, extend=outcome.extend)
-    scales = {view: spec.scale_of(view) for view in views.names}
-    preprocessing = fit_preprocessing(views, scales, scale_groups=spec.scale_groups)
-    tree = build_draws_tree(
-        found.draws,
-        views,
-        spec,
-        preprocessing,
-        sample_stats=found.sample_stats,
-        report=found.report,
-        aligner=_align_with_effects,
-    )
-    whole = tree["posterior"].to_dataset()
-    own = [*(name for name in outcome.names if name in whole), _TURNED]
-    draws = whole[own].astype(np.float64).rename({_TURNED: EFFECTS}).transpose("chain", "draw", "factor", ...)
-    if _CLINICAL in draws.dims:
-        draws = draws.rename({_CLINICAL: "covariate"})
-    dims = [dim for dim in (_CLINICAL, *outcome.response.coords()) if dim in whole.dims]
-    groups = {name: group.to_dataset() for name, group in tree.children.items()}
-    posterior = xr.DataTree.from_dict(groups | {"posterior": whole.drop_vars(own).drop_dims(dims)})
-    course = {"converged": int(found.converged), "seconds": round(found.seconds, 3), "outcome": repr(risk.outcome)}
-    note_cohort(posterior, views)
-    posterior.attrs.update(provenance | course)
-    effects = xr.DataTree.from_dict({"posterior": draws, "sample_stats": found.sample_stats})
-    effects.attrs.update({"sampler": "nuts", "joint": 1})
-    return Posterior(posterior), effects, outcome.response, outcome.scaling
+    if n_factors <= n_predictors:
+        return [[turned[..., k, c] for k in range(n_factors)] for c in range(n_predictors)]
+    rows: list[list[Tensor]] = []
+    for c in range(n_predictors):
+        row: list[Tensor] = []
+        for d, other in enumerate(rows):
+            rest = (turned[..., c] * turned[..., d]).sum(axis=-1)
+            for own, its in zip(row, other, strict=False):
+                rest = rest - own * its
+            row.append(rest / other[d])
+        variance = (turned[..., c] ** 2).sum(axis=-1) + _EPSILON
+        for own in row:
+            variance = variance - own**2
+        row.append(xp.sqrt(xp.maximum(variance, _EPSILON / 100)))  # rounding may have left less than was added
+        rows.append(row)
+    return rows
 
 
-def _read(risk: "RiskModel", views: MultiView, clinical: pd.DataFrame) -> _Outcome:
-    observed = risk.outcome.read(clinical, views.subjects)
-    covariates = read_predictors(clinical, risk.covariates, views.subjects)
-    scaling = Scaling.learn(covariates)
-    response = risk.outcome.learn(observed)
-    if isinstance(response, Joint) or risk.method != "marginal":
-        raise FitError(
-            "risk model to be fitted with the views",
-            got=f"{risk.outcome!r}, {risk.method}",
-            expected="one response, and method='marginal'",
-            do="Fit it after the factors: risk.fit(post, clinical).",
-        )
-    standardised = (covariates.to_numpy() - scaling.centre) / scaling.scale
-    return _Outcome(risk, response, response.design(observed), scaling, standardised)
+def place_predictors(mean: Sequence[Tensor], root: Root, pattern: Tensor, points: Array) -> list[Tensor]:
+    """Put every predictor of every subject at points.
+
+    Parameters
+    ----------
+    mean
+        Of each predictor, (..., subject).
+    root
+        As from `find_root`.
+    pattern
+        Of each subject.
+    points
+        (..., point, dimension).
+
+    Returns
+    -------
+    One for each predictor, (..., subject, point).
+    """
+    placed = []
+    for centre, row in zip(mean, root, strict=True):
+        predictor = centre[..., None]
+        for d, spread in enumerate(row):
+            predictor = predictor + spread[..., pattern, None] * points[..., None, :, d]
+        placed.append(predictor)
+    return placed
 
 
-def _align_with_effects(draws: xr.Dataset, *, sparse: bool) -> tuple[xr.Dataset, Aligned]:
-    """Align by the views alone, and turn effects as loadings are turned: b'z stays what it was in every draw."""
-    aligned, report = align(draws.drop_vars(EFFECTS), sparse=sparse)
-    effects = draws[EFFECTS].transpose("chain", "draw", "factor")
-    turned = np.einsum("csk,cskl->csl", effects.values.astype(np.float64), report.maps.values)
-    return aligned.assign({_TURNED: (("chain", "draw", "factor"), turned)}), report
+@dataclass(frozen=True, slots=True, eq=False)
+class JointPredictor:
+    """C linear predictors of N subjects under S draws of the effects, jointly normal over the factors.
+
+    Attributes
+    ----------
+    mean
+        Shape (S, N, C).
+    turned
+        R B' of each of the P patterns, (S, P, K, C): covariances of the predictors are its squares over K.
+    pattern
+        Of each subject, (N,).
+    """
+
+    mean: Array
+    turned: Array
+    pattern: NDArray[np.intp]
+
+    @classmethod
+    def combine(cls, moments: FactorMoments, effects: Array, offset: Array) -> "JointPredictor":
+        """Combine draws of B (S, C, K) with factors; `offset` (S, N, C) is what covariates add."""
+        mean = np.swapaxes(effects @ moments.mean.T, 1, 2) + offset
+        turned = root_of(moments.covariance) @ np.swapaxes(effects, 1, 2)[:, None]
+        return cls(mean, turned, moments.pattern)
+
+    @property
+    def n_dims(self) -> int:
+        """Dimensions of the points that `place` wants."""
+        return int(min(self.turned.shape[-2:]))
+
+    def known(self) -> "JointPredictor":
+        """Return the predictors of factors that are taken for known."""
+        return JointPredictor(self.mean, np.zeros_like(self.turned), self.pattern)
+
+    def take(self, draws: NDArray[np.intp]) -> "JointPredictor":
+        """Return some of the draws, by position."""
+        return JointPredictor(self.mean[draws], self.turned[draws], self.pattern)
+
+    def place(self, points: Array, rows: slice = slice(None)) -> list[Array]:
+        """Predictors of some subjects at points (point, n_dims) or (S, point, n_dims): C arrays (S, subject, point)."""
+        root = find_root(np, self.turned, *self.turned.shape[-2:])
+        mean = [self.mean[:, rows, c] for c in range(self.mean.shape[-1])]
+        return place_predictors(mean, root, self.pattern[rows], points)
+
+    def summary(self) -> tuple[Array, Array]:
+        """Mean and sd over draws and factors, each (N, C)."""
+        within = (self.turned**2).sum(axis=2).mean(axis=0)[self.pattern]
+        return self.mean.mean(axis=0), np.sqrt(self.mean.var(axis=0) + within)

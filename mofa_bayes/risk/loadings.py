@@ -10,6 +10,7 @@ Pareto-smoothed; above k = 0.7 the outcome says so much about the loadings that 
 """
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,9 +18,12 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from mofa_bayes.errors import ConvergenceWarning, ModelWarning
+from mofa_bayes.errors import ConvergenceWarning, DataError, ModelWarning
+from mofa_bayes.posterior.drawn_moments import DrawnMoments
+from mofa_bayes.posterior.moments import FactorMoments
 from mofa_bayes.risk.density import Density
 from mofa_bayes.risk.importance import LARGEST_K, Weighted, resample, sample_weighted, smooth
+from mofa_bayes.risk.kernels import Predictor
 from mofa_bayes.risk.proposals import Array
 from mofa_bayes.risk.sampling import Sampling
 
@@ -105,3 +109,42 @@ def label_places(tree: xr.DataTree, places: NDArray[np.intp], sampling: Sampling
     shape = (sampling.n_chains, sampling.n_draws)
     posterior = tree["posterior"].to_dataset()
     return xr.DataTree.from_dict({"posterior": posterior.assign({PLACE: (("chain", "draw"), places.reshape(shape))})})
+
+
+def combine_by_draw(
+    moments: DrawnMoments,
+    places: NDArray[np.intp],
+    rows: NDArray[np.intp],
+    predict: Callable[[FactorMoments, NDArray[np.intp]], Predictor],
+) -> Predictor:
+    """Give each draw of the effects the factors under its own draw of the loadings.
+
+    Parameters
+    ----------
+    moments
+        Of the subjects to predict.
+    places, rows
+        Which draw of the loadings each draw of the effects belongs to, and its own number; (draw,).
+    predict
+        From moments and numbers of draws of the effects to the predictor.
+
+    Raises
+    ------
+    DataError
+        The moments are not under the draws that the fit was to.
+    """
+    if not np.isin(places, moments.places).all():
+        raise DataError(
+            "draws of the loadings",
+            got=f"{len(moments.places)} that are not those of the fit",
+            expected="the same draws of the same posterior",
+            do="Call post.project_draws with the n_draws that the fit had.",
+        )
+    mean = np.empty((len(rows), len(moments.subjects)))
+    sd = np.empty_like(mean)
+    for place, own in zip(moments.places, moments.each, strict=True):
+        found = np.flatnonzero(places == place)
+        if len(found):
+            predictor = predict(own, rows[found])
+            mean[found], sd[found] = predictor.mean, predictor.sd
+    return Predictor(mean, sd)

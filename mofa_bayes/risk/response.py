@@ -80,6 +80,12 @@ class Response(Protocol):
         """Log p(y_n | predictor), shape (..., subject, node), for a predictor of that shape."""
         ...
 
+    def draw(
+        self, rng: np.random.Generator, predictor: Array, parameters: Mapping[str, Array], design: Design
+    ) -> Array:
+        """Draw an outcome of each subject, (subject,), given predictors (subject,) and one value of each parameter."""
+        ...
+
     def expect(self, predictor: Array, parameters: Mapping[str, Array], places: NDArray[Any]) -> Array:
         """Conditional mean, (draw, subject, node, place) for (draw, subject, node): a probability, or a value."""
         ...
@@ -160,10 +166,10 @@ class Family(Protocol):
         ...
 
     def read(self, clinical: pd.DataFrame, subjects: Sequence[str]) -> dict[str, Array]:
-        """Read and check the outcome of subjects: arrays of shape (subject,)."""
+        """Read and check the outcome of subjects: arrays of shape (subject,), first the outcome or its time."""
         ...
 
-    def learn(self, observed: Design) -> Response:
+    def learn(self, observed: Design) -> Any:  # noqa: ANN401  (a Response, or that of competing risks)
         """Fix what is learnt once from a cohort: reference times, cut points."""
         ...
 

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from mofa_bayes.errors import SpecError
 from mofa_bayes.posterior.moments import FactorMoments
+from mofa_bayes.risk.competing import CompetingResponse
 from mofa_bayes.risk.density import Compiled
 from mofa_bayes.risk.importance import LARGEST_K, Weighted, sample_weighted
 from mofa_bayes.risk.inputs import Scaling
-from mofa_bayes.risk.laplace import sample_cut
+from mofa_bayes.risk.interactions import Interactions
+from mofa_bayes.risk.laplace import approximate, sample_cut
 from mofa_bayes.risk.loadings import label_places, pool, sample_like, warn_uneven
 from mofa_bayes.risk.response import Response
 from mofa_bayes.risk.sampling import Sampling, sample_nuts, warn_unconverged
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
     from mofa_bayes.risk.model import RiskModel
 
-Sampler = Literal["nuts", "importance"]
+Sampler = Literal["nuts", "importance", "laplace"]
 logger = logging.getLogger(__name__)
 
 
@@ -45,18 +47,20 @@ def require_sampler(sampler: object, compiled: object) -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """A risk model with its data: the graph, what was learnt from the cohort, what to keep, and compiled code."""
+    """A risk model with its data: the graph, what was learnt from the cohort, and the variables to keep."""
 
     spec: "RiskModel"
     moments: FactorMoments
     model: "pm.Model"
-    response: Response
+    response: Response | CompetingResponse
     scaling: Scaling
     names: tuple[str, ...]
-    compiled: Compiled
+    interactions: Interactions
 
 
-def draw_posterior(prepared: Prepared, sampling: Sampling, rng: np.random.Generator, sampler: Sampler) -> xr.DataTree:
+def draw_posterior(
+    prepared: Prepared, sampling: Sampling, rng: np.random.Generator, sampler: Sampler, compiled: Compiled | None
+) -> xr.DataTree:
     """Draw from the posterior of a risk model.
 
     Returns
@@ -65,11 +69,15 @@ def draw_posterior(prepared: Prepared, sampling: Sampling, rng: np.random.Genera
     `importance`, or `laplace` for the cut posterior); of importance sampling also `pareto_k`, `n_effective`,
     `log_evidence` and `log_evidence_se`.
     """
-    if prepared.spec.method == "cut" or sampler == "importance":
-        density = prepared.compiled.density_of(prepared.spec, prepared.model, prepared.names)
+    if prepared.spec.method == "cut" or sampler != "nuts":
+        compiled = Compiled() if compiled is None else compiled
+        density = compiled.density_of(prepared.spec, prepared.model, prepared.names)
         if prepared.spec.method == "cut":
             return _noted(sample_cut(density, prepared.model, prepared.moments, sampling, rng), sampler="laplace")
         n_total = sampling.n_chains * sampling.n_draws
+        if sampler == "laplace":
+            points = approximate(density.fall, density.start()).draw(n_total, rng)
+            return _noted(density.label(points, prepared.model, sampling), sampler="laplace")
         found = sample_weighted(density, n_total / 4, rng)
         if found.is_reliable:
             return _noted(density.label(found.resample(n_total, rng), prepared.model, sampling), **describe(found))
@@ -80,7 +88,12 @@ def draw_posterior(prepared: Prepared, sampling: Sampling, rng: np.random.Genera
 
 
 def draw_pooled(
-    prepared: Prepared, each: Iterable[Prepared], places: NDArray[np.intp], sampling: Sampling, rng: np.random.Generator
+    prepared: Prepared,
+    each: Iterable[Prepared],
+    places: NDArray[np.intp],
+    sampling: Sampling,
+    rng: np.random.Generator,
+    compiled: Compiled | None,
 ) -> xr.DataTree:
     """Draw from the posterior of a risk model under draws of the factor model, weighted by their evidence.
 
@@ -97,15 +110,14 @@ def draw_pooled(
     -------
     A tree with `posterior`, in which `loadings_draw` says which draw of the factor model an effect belongs to.
     """
-    density = prepared.compiled.density_of(prepared.spec, prepared.model, prepared.names)
-    start = sample_weighted(density, sampling.n_chains * sampling.n_draws / 4, rng)
-    fits = []
-    for own in each:
-        density = own.compiled.density_of(own.spec, own.model, own.names)
-        fits.append(sample_like(density, start, rng))
+    compiled = Compiled() if compiled is None else compiled
+    n_total = sampling.n_chains * sampling.n_draws
+    density = compiled.density_of(prepared.spec, prepared.model, prepared.names)
+    start = sample_weighted(density, n_total / 4, rng)
+    fits = [sample_like(compiled.density_of(own.spec, own.model, own.names), start, rng) for own in each]
     pooled = pool(fits)
     warn_uneven(pooled)
-    points, origin = pooled.resample(sampling.n_chains * sampling.n_draws, rng)
+    points, origin = pooled.resample(n_total, rng)
     tree = label_places(density.label(points, prepared.model, sampling), places[origin], sampling)
     return _noted(tree, **pooled.describe())
 

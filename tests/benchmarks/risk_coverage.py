@@ -81,7 +81,7 @@ def tabulate(estimates):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("`")[0])
     parser.add_argument("--replicates", type=int, default=200)
-    parser.add_argument("--baselines", nargs="+", default=["weibull"], help="weibull, piecewise_exponential")
+    parser.add_argument("--baselines", nargs="+", default=["weibull"], help="weibull, piecewise_exponential, m_spline")
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--draws", type=int, default=500)

@@ -11,8 +11,8 @@ k. That is the regression of the true predictor b'z on the fitted factors' means
 new patients who are projected: the column `covered`. With one factor, and loadings that are nearly known, this is the
 effect itself in units of the factor's sd in the cohort, times its sign: the column `of_known`.
 
-Methods: marginal, plugin, cut; draws: joint draws of the loadings weighted by evidence (`post.project_draws`);
-crossfit: marginal with the calibrated covariances of `mb.cross_fit`. One process, one thread: 200 replicates of a
+Methods: marginal, plugin, cut; draws: joint draws of the loadings weighted by evidence (`post.project_draws`).
+One process, one thread: 200 replicates of a
 setting take 2 to 4 minutes. Nothing is saved.
 """
 
@@ -87,12 +87,10 @@ def fit_factors(views, n_factors, engine, seed):
         return mb.fit(views, spec, engine=engine, seed=seed, settings=settings, progress=False)
 
 
-def read_factors(post, views, method, options, seed):
+def read_factors(post, views, method, options):
     """Return the factors as a method takes them."""
     if method == "draws":
         return post.project_draws(views, n_draws=options.loadings)
-    if method == "crossfit":
-        return mb.cross_fit(post, views, seed=seed, progress=False).project(views)
     return post
 
 
@@ -108,7 +106,7 @@ def estimate(seed, setting, options, compiled):
             model = RiskModel(FAMILIES[family], method=method if method in METHODS else "marginal")
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                factors = read_factors(post, views, method, options, seed)
+                factors = read_factors(post, views, method, options)
                 chains = {"n_draws": 200, "n_chains": 1} if method == "cut" else {"n_draws": options.draws}
                 fitted = model.fit(factors, clinical, seed=seed, sampler="importance", compiled=compiled, **chains)
             seconds = time.process_time() - started
@@ -140,9 +138,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("`")[0])
     parser.add_argument("--replicates", type=int, default=200)
     parser.add_argument("--families", nargs="+", default=["weibull", "binary"], help=", ".join(FAMILIES))
-    parser.add_argument(
-        "--methods", nargs="+", default=["marginal", "plugin"], help="marginal plugin cut draws crossfit"
-    )
+    parser.add_argument("--methods", nargs="+", default=["marginal", "plugin"], help="marginal plugin cut draws")
     parser.add_argument("--factors", type=int, nargs="+", default=[1, 3], help="1 or 3")
     parser.add_argument("--features", type=int, nargs="+", default=[20])
     parser.add_argument("--reliability", type=float, nargs="+", default=[0.5, 0.8, 0.95])

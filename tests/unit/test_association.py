@@ -56,7 +56,7 @@ def test_sharp_factors_give_the_classical_numbers(clinic):
         r = pearsonr(z, table["age"])
         row = found.loc["age", factor]
         assert (row["estimate"], row["p"]) == pytest.approx((r.statistic, r.pvalue), rel=1e-4)
-        assert tuple(row[["lower", "upper"]]) == pytest.approx(tuple(r.confidence_interval()), abs=0.01)
+        assert tuple(row[["lower", "upper"]]) == pytest.approx(tuple(r.confidence_interval()), abs=2e-3)
         stages = [z[table["stage"] == own] for own in ("I", "II", "III")]
         assert found.loc[("stage", factor), "p"] == pytest.approx(f_oneway(*stages).pvalue, rel=1e-6)
         sex = pearsonr(z, table["sex"] == "m")
@@ -102,7 +102,7 @@ def test_score_test_with_ties_is_the_log_rank_test_of_two_groups():
 def test_attenuation_is_undone_and_intervals_cover(kind):
     rng = np.random.default_rng(2)
     inside, plain, found = [], [], []
-    for _ in range(80):
+    for _ in range(60):
         z = rng.standard_normal((120, 1))
         post = observe(z, 0.8, rng, n_draws=20)
         if kind == "continuous":
@@ -116,7 +116,7 @@ def test_attenuation_is_undone_and_intervals_cover(kind):
         inside.append(row["lower"] <= truth <= row["upper"])
         found.append(row["estimate"])
         plain.append(float(association_draws(post, table, **options).mean()))
-    assert np.mean(found) == pytest.approx(truth, abs=0.045)
+    assert np.mean(found) == pytest.approx(truth, abs=0.05)
     assert np.mean(plain) < 0.68 * truth
     assert 0.9 <= np.mean(inside) <= 0.99
 
@@ -167,6 +167,18 @@ def test_what_all_subjects_share_of_uncertainty_widens_intervals():
     fixed = plant_posterior(z[None].repeat(200, 0), {"rna": np.ones((200, 3, 2))}, covariance=sharp)
     other = mb.associate(fixed, table).set_index("factor").loc["F2"]
     assert other["upper"] - other["lower"] < 0.3
+
+
+def test_of_sampled_posteriors_a_subject_s_own_uncertainty_is_what_its_views_leave():
+    """Loadings w of 5 features leave 1 / (1 + 5 w^2) of a factor, and all of it to those who lack the view."""
+    rng = np.random.default_rng(6)
+    has = np.arange(100) < 80
+    left = np.where(has, 1 / (1 + 5 * 0.6**2), 1.0)
+    z = rng.standard_normal((1, 100, 1)) * np.sqrt(1 - left)[:, None]
+    draws = z + np.sqrt(left)[:, None] * rng.standard_normal((400, 100, 1))
+    post = plant_posterior(draws, {"rna": np.full((400, 5, 1), 0.6)}, has_view={"rna": has}, is_sampled=True)
+    row = mb.associate(post, label({"c": rng.standard_normal(100)}, post)).iloc[0]
+    assert row["reliability"] == pytest.approx(1 - left.mean() / draws.var(axis=1).mean(), rel=1e-6)
 
 
 def test_draws_are_measured_one_by_one(clinic):
@@ -226,7 +238,7 @@ def test_real_fits_are_associated(cohort, post):
 def test_eta_of_two_classes_is_the_size_of_the_correlation():
     rng = np.random.default_rng(8)
     values, codes = rng.standard_normal((50, 3)), rng.integers(0, 2, 50)
-    one, other = compare_groups(values, codes, 0.95), correlate(values, codes.astype(float))
+    one, other = compare_groups(values, codes, 0.95), correlate(values, codes.astype(float), 0.95)
     np.testing.assert_allclose(one.estimate, np.abs(other.estimate))
     np.testing.assert_allclose(one.p, other.p)
 

@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from planted import plant_posterior
+from scipy.stats import norm
 
 import mofa_bayes as mb
-from mofa_bayes.errors import FitError
+from mofa_bayes.errors import DataError, FitError
 from mofa_bayes.explain import summarise
 
 
@@ -106,3 +108,74 @@ def test_unaligned_draws_are_refused(post, explain):
     tree.attrs["aligned"] = 0
     with pytest.raises(FitError, match="aligned"):
         explain(replace(post, tree=tree))
+
+
+def test_called_at_a_rate_the_true_rate_is_that():
+    """Draws from the exact posterior of a spike and a slab: over 12 tables, 5 % of the calls are false."""
+    rng = np.random.default_rng(0)
+    false, called = np.zeros(3), np.zeros(3)
+    for _ in range(12):
+        is_active = rng.random((360, 2)) < 0.2
+        truth = is_active * rng.standard_normal((360, 2))
+        seen = truth + 0.3 * rng.standard_normal(truth.shape)
+        slab, spike = (norm(0, sd).pdf(seen) for sd in (np.sqrt(1.09), 0.3))
+        inclusion = 0.2 * slab / (0.2 * slab + 0.8 * spike)
+        active = rng.random((300, 360, 2)) < inclusion
+        draws = seen / 1.09 + np.sqrt(0.09 / 1.09) * rng.standard_normal(active.shape)
+        post = plant_posterior(
+            rng.standard_normal((300, 4, 2)), {"rna": active * draws}, active={"rna": active.astype(np.int8)}
+        )
+        for number, options in enumerate(({}, {"min_effect": 0.5}, {"min_effect": 0.01})):
+            table = mb.biomarkers(post, fdr=0.05, **options)
+            place = [int(name[4:]) for name in table["feature"]], [int(name[1:]) - 1 for name in table["factor"]]
+            own = truth[place] * np.sign(table["mean"].to_numpy())
+            false[number] += (own <= 0).sum() if not options else (own < options["min_effect"]).sum()
+            called[number] += len(table)
+    np.testing.assert_allclose(false / called, 0.05, atol=0.012)
+    assert called[1] < called[0]
+
+
+def test_least_effect_asks_for_a_size_on_the_side_of_the_mean(post):
+    table = mb.biomarkers(post, "rna", min_effect=0.3).set_index(["factor", "feature"])
+    assert (table["error"] == "effect").all()
+    draws = post.loadings("rna").sel(factor="F2", feature_rna="rna_5").values
+    row = table.loc[("F2", "rna_5")]
+    assert row["inclusion"] == pytest.approx((np.abs(draws) >= 0.3).mean())
+    assert row["local_fdr"] == pytest.approx(1 - (draws * np.sign(draws.mean()) >= 0.3).mean())
+    assert (mb.biomarkers(post, "rna")["error"] == "zero").all()
+
+
+def test_probability_of_the_top_is_that_of_the_draws(post):
+    table = mb.biomarkers(post, top=7).set_index(["view", "factor", "feature"])["top_probability"]
+    size = np.abs(np.concatenate([post.loadings(view).sel(factor="F1").values[0] for view in post.views], axis=1))
+    names = [(view, "F1", name) for view in post.views for name in post.features(view)]
+    rank = (size[:, None, :] > size[:, :, None]).sum(axis=2)
+    np.testing.assert_allclose(table.loc[names], ((rank < 7) & (size > 0)).mean(axis=0), atol=1e-9)
+    one = mb.biomarkers(post, "rna", top=10_000)["top_probability"]
+    assert one.max() == 1
+    sums = mb.biomarkers(post, top=7).groupby("factor")["top_probability"].sum()
+    assert (sums <= 7 + 1e-9).all()
+
+
+def test_expected_number_of_errors_counts_up(post):
+    table = mb.biomarkers(post, fdr=0.1)
+    np.testing.assert_allclose(table["expected_false"], table["local_fdr"].cumsum())
+    assert table["expected_false"].iloc[-1] == pytest.approx(table.attrs["expected_false"])
+
+
+def test_loadings_that_can_be_neither_zero_nor_negative_need_a_size():
+    rng = np.random.default_rng(1)
+    spec = mb.FactorModel(n_factors=1, loadings=mb.ARD(positive=True))
+    post = plant_posterior(rng.standard_normal((20, 6, 1)), {"rna": rng.gamma(1.0, size=(20, 8, 1))}, spec=spec)
+    table = mb.biomarkers(post)
+    assert (table["error"] == "none").all()
+    assert table["local_fdr"].isna().all()
+    with pytest.raises(DataError, match="min_effect"):
+        mb.biomarkers(post, fdr=0.05)
+    assert (mb.biomarkers(post, min_effect=0.1, fdr=0.9)["sign_probability"] == 1).all()
+
+
+@pytest.mark.parametrize("options", [{"min_effect": 0}, {"min_effect": "x"}, {"top": 0}, {"top": True}, {"fdr": 1.5}])
+def test_unusable_limits_are_refused(post, options):
+    with pytest.raises(DataError, match=next(iter(options))):
+        mb.biomarkers(post, **options)

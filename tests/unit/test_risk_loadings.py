@@ -40,7 +40,7 @@ def blur(moments, share, seed):
 
 @pytest.fixture(scope="module")
 def drawn(cohort):
-    return DrawnMoments(
+    return DrawnMoments.of(
         np.arange(5) * 7, tuple(blur(cohort[0], share, n) for n, share in enumerate((0, 0.1, 0.2, 1, 1)))
     )
 
@@ -57,7 +57,7 @@ def make_weighted(evidence, pareto_k=0.1):
 
 def test_draws_of_one_posterior_give_what_the_posterior_gives(cohort, compiled):
     moments, clinical = cohort
-    same = MODEL.fit(DrawnMoments(np.arange(20), (moments,) * 20), clinical, seed=0, compiled=compiled, **SHORT)
+    same = MODEL.fit(DrawnMoments.of(np.arange(20), (moments,) * 20), clinical, seed=0, compiled=compiled, **SHORT)
     plain = MODEL.fit(moments, clinical, seed=0, compiled=compiled, **SHORT)
     assert same.effects()["mean"][0] == pytest.approx(plain.effects()["mean"][0], abs=0.15 * plain.effects()["sd"][0])
     assert same.effects()["sd"][0] == pytest.approx(plain.effects()["sd"][0], rel=0.1)
@@ -96,7 +96,7 @@ def test_moments_without_draws_predict_too(fitted, drawn, cohort):
 
 def test_draws_of_another_number_are_refused(fitted, drawn):
     with pytest.raises(DataError, match="n_draws that the fit had"):
-        fitted.predict(DrawnMoments(drawn.places + 1, drawn.each))
+        fitted.predict(DrawnMoments.of(drawn.places + 1, drawn.each))
 
 
 def test_weights_on_few_draws_warn():

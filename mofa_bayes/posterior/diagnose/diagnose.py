@@ -102,6 +102,7 @@ def diagnose(
     """
     if not isinstance(post, Posterior):
         raise DataError("posterior", got=type(post).__name__, expected="a Posterior", do="Pass what mb.fit returned.")
+    post.require_uncertainty("diagnosis")
     rng = make_rng(seed)
     engine = str(post.provenance["engine"])
     checks = [

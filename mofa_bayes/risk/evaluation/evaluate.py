@@ -72,7 +72,7 @@ def evaluate(
         An option is not acceptable, or `interval` needs draws that `scores` do not have.
     """
     risks = _read_risks(scores)
-    resampling = _read_resampling(risks, interval, n_bootstrap, level, seed)
+    resampling = read_resampling(risks, interval, n_bootstrap, level, seed)
     cohort = _read_cohort(risks, clinical, outcome, times)
     calibration, decision = CalibrationCurve(cohort), DecisionCurve(cohort)
     own = estimate_of(cohort)
@@ -96,9 +96,17 @@ def _read_risks(scores: object) -> Risks:
     if isinstance(scores, Risks):
         return scores
     if isinstance(scores, Scores):
+        if "cause" in scores.dataset.dims:
+            raise DataError(
+                "scores",
+                got="risks of several causes",
+                expected="those of one",
+                do=f'Pass scores.of_cause("{scores.dataset["cause"].values[0]}"); the outcome stays the same.',
+            )
         values = scores.dataset.transpose("subject", "time")
         subjects = [str(name) for name in values["subject"].values]
-        return Risks(subjects, values["time"].values, values["risk"].values, values["linear_predictor"].values)
+        arrays = (values[name].values for name in ("time", "risk", "linear_predictor"))
+        return Risks(subjects, *arrays, cause=int(values["code"]) if "code" in values.coords else 1)
     raise DataError(
         "scores",
         got=type(scores).__name__,
@@ -107,9 +115,10 @@ def _read_risks(scores: object) -> Risks:
     )
 
 
-def _read_resampling(
+def read_resampling(
     risks: Risks, interval: Interval, n_bootstrap: int, level: float, seed: int | np.random.Generator
 ) -> Resampling:
+    """Check how intervals are asked for, and fix the seed of the resampling; raise SpecError otherwise."""
     if interval not in get_args(Interval):
         raise SpecError("interval", got=repr(interval), expected=f"one of {', '.join(get_args(Interval))}",
                         do="Choose one of these.")  # fmt: skip
@@ -126,6 +135,13 @@ def _read_resampling(
 
 def _read_cohort(risks: Risks, clinical: pd.DataFrame, outcome: Outcome, times: Sequence[float] | None) -> Cohort:
     observed = outcome.read(require_frame("clinical table", clinical), risks.subjects)
+    if "entry" in observed or "upper" in observed:
+        raise DataError(
+            "outcome",
+            got="late entry or events between bounds",
+            expected="events and censoring of patients followed from time 0, which is what the metrics are defined for",
+            do='Evaluate in patients with Survival("time", "event").',
+        )
     time, event = observed.get("time"), observed["event" if "time" in observed else "outcome"]
     if np.isnan(risks.times).any() == (time is not None):
         raise DataError(

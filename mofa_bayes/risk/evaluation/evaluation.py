@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from mofa_bayes.card import render_card
 from mofa_bayes.data.tables import align_rows
 from mofa_bayes.errors import DataError, SpecError, name_some
 from mofa_bayes.risk.evaluation.cohort import Cohort, Interval, estimate_of, replicate
@@ -115,8 +116,7 @@ class Evaluation:
         return f"<Evaluation: {len(self.cohort.event)} subjects{f' at {times}' if times else ''}; {how}>"
 
     def _repr_html_(self) -> str:
-        table = self.table.to_html(border=0, index=False, float_format=lambda x: f"{x:.3g}")
-        return f"<div><strong>{repr(self)[1:-1]}</strong>{table}</div>"
+        return render_card(repr(self), self.summary())
 
 
 def tabulate(cohort: Cohort, how: Resampling, rng: np.random.Generator) -> pd.DataFrame:

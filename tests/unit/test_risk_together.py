@@ -8,7 +8,7 @@ import xarray as xr
 import mofa_bayes as mb
 from mofa_bayes.errors import FitError
 from mofa_bayes.risk import Binary, Compiled, RiskModel
-from mofa_bayes.risk.joint import EFFECTS, _align_with_effects
+from mofa_bayes.risk.together import EFFECTS, _align_with_effects
 
 SPEC = mb.FactorModel(n_factors=1, loadings=mb.Normal())
 
