@@ -16,7 +16,7 @@ from mofa_bayes.posterior.moments import FactorMoments
 from mofa_bayes.risk import Binary, RiskModel, Survival
 from mofa_bayes.risk import sample as sample_module
 from mofa_bayes.risk.density import Density, Scale
-from mofa_bayes.risk.graph import effect_scales
+from mofa_bayes.risk.effects import effect_scales
 from mofa_bayes.risk.importance import Weighted, resample, sample_weighted, smooth
 from mofa_bayes.risk.modes import explore
 from mofa_bayes.risk.proposals import DEGREES, Mixture
