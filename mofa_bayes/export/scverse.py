@@ -1,7 +1,6 @@
 """Results beside the data in MuData and AnnData: placed by the names of views, features and subjects."""
 
 import json
-import warnings
 from collections.abc import Iterable
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ import pandas as pd
 
 from mofa_bayes.data.extras import import_extra
 from mofa_bayes.data.multiview import MultiView
-from mofa_bayes.errors import DataError, IgnoredWarning, name_some
+from mofa_bayes.errors import DataError, IgnoredWarning, name_some, warn
 from mofa_bayes.explain import variance_explained
 from mofa_bayes.export.means import Array, read_factors, read_view
 from mofa_bayes.posterior import Posterior
@@ -128,7 +127,7 @@ def _write_loadings(post: Posterior, target: "AnnData", view: str) -> None:
     left = len(features) - int(known.sum())
     if left:
         message = f"view {view!r}: {left} features of the posterior are not in the target, and are left out"
-        warnings.warn(message, IgnoredWarning, stacklevel=3)
+        warn(message, IgnoredWarning)
     for key, values in ((LOADINGS, means.loadings), (f"{LOADINGS}_sd", means.loadings_sd)):
         target.varm[key] = _place(values, rows, known)
 

@@ -1,6 +1,5 @@
 """New patients: q(z* | x*) from stored loadings and noise, under any pattern of missing views and entries."""
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -18,7 +17,7 @@ from mofa_bayes.engines.vi.infer import infer_given_globals
 from mofa_bayes.engines.vi.known import find_known
 from mofa_bayes.engines.vi.layout import Layout, lay_out
 from mofa_bayes.engines.vi.rows import PartGlobals, RowPrior, Rows
-from mofa_bayes.errors import DataError, IgnoredWarning, name_some
+from mofa_bayes.errors import DataError, IgnoredWarning, name_some, warn
 from mofa_bayes.posterior.build import gather_rows, part_state
 from mofa_bayes.posterior.drawn_moments import DrawnMoments
 from mofa_bayes.posterior.moments import FactorMoments
@@ -244,7 +243,7 @@ def _match(moments: xr.Dataset, known: list[str], new: MultiView) -> MultiView:
             do="Use the names of the fit.",
         )
     if foreign:
-        warnings.warn(f"views {name_some(foreign)} are not in the model and are left out", IgnoredWarning, stacklevel=4)
+        warn(f"views {name_some(foreign)} are not in the model and are left out", IgnoredWarning)
     variables: dict[str, xr.DataArray] = {}
     coords = {"subject": new.dataset["subject"].values}
     for view in known:
@@ -283,10 +282,9 @@ def _match_features(moments: xr.Dataset, view: str, new: MultiView) -> xr.DataAr
             do="Use the feature names of the fit.",
         )
     if unknown:
-        warnings.warn(
+        warn(
             f"view {view!r}: {len(unknown)} features that the model does not know are left out",
             IgnoredWarning,
-            stacklevel=5,
         )
     values = new[view].reindex({dim: features}).transpose("subject", dim)
     columns = moments[f"likelihood_{view}"].values == CATEGORICAL

@@ -1,12 +1,11 @@
 """QuadratureError: how far the integrals over factors are from exact, measured where the posterior is."""
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from mofa_bayes.errors import MofaBayesWarning
+from mofa_bayes.errors import MofaBayesWarning, warn
 from mofa_bayes.risk.response import Array
 
 N_CHECKED = 20
@@ -61,5 +60,5 @@ def measure_quadrature(log_likelihood: Callable[[int], Array], n_nodes: int) -> 
             f"{n_nodes} Gauss-Hermite nodes leave the log likelihood wrong by up to {error.total:.2g} nats over the "
             f"posterior ({error.patient:.2g} for one patient). Raise n_nodes."
         )
-        warnings.warn(message, QuadratureWarning, stacklevel=3)
+        warn(message, QuadratureWarning)
     return error

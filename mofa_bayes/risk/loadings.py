@@ -9,7 +9,6 @@ for draws s from p(. | X): the evidence Z_s, which importance sampling gives, is
 Pareto-smoothed; above k = 0.7 the outcome says so much about the loadings that no draw made without it serves.
 """
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,7 +17,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from mofa_bayes.errors import ConvergenceWarning, DataError, ModelWarning
+from mofa_bayes.errors import ConvergenceWarning, DataError, ModelWarning, warn
 from mofa_bayes.posterior.drawn_moments import DrawnMoments
 from mofa_bayes.posterior.moments import FactorMoments
 from mofa_bayes.risk.density import Density
@@ -88,19 +87,17 @@ def warn_uneven(pooled: Pooled) -> None:
     """Warn where a few draws carry all weight, or single fits are not to be trusted."""
     found = pooled.describe()
     if pooled.pareto_k > LARGEST_K:
-        warnings.warn(
+        warn(
             f"the outcome prefers few of {len(pooled.fits)} draws of the loadings (Pareto k {pooled.pareto_k:.2f}, "
             f"{found['loadings_n_effective']:.0f} effective): effects are not settled. Take more draws, or fit views "
             "and outcome together: fit_joint",
             ModelWarning,
-            stacklevel=5,
         )
     if float(found["pareto_k"]) > LARGEST_K:
-        warnings.warn(
+        warn(
             f"importance sampling under single draws of the loadings has a Pareto k of {found['pareto_k']:.2f}: fit to "
             "the posterior itself with sampler='nuts', and compare",
             ConvergenceWarning,
-            stacklevel=5,
         )
 
 

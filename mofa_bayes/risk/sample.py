@@ -18,7 +18,7 @@ from mofa_bayes.risk.inputs import Scaling
 from mofa_bayes.risk.interactions import Interactions
 from mofa_bayes.risk.laplace import approximate, sample_cut
 from mofa_bayes.risk.loadings import label_places, pool, sample_like, warn_uneven
-from mofa_bayes.risk.response import Response
+from mofa_bayes.risk.response import Joint, Response
 from mofa_bayes.risk.sampling import Sampling, sample_nuts, warn_unconverged
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Prepared:
     spec: "RiskModel"
     moments: FactorMoments
     model: "pm.Model"
-    response: Response | CompetingResponse
+    response: Response | Joint | CompetingResponse
     scaling: Scaling
     names: tuple[str, ...]
     interactions: Interactions
