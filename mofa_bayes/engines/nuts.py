@@ -3,6 +3,7 @@
 import os
 import time
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -63,7 +64,13 @@ class Sampled:
 
 
 def sample_nuts(
-    views: MultiView, spec: FactorModel, settings: Sampling, rng: np.random.Generator, *, progress: bool = False
+    views: MultiView,
+    spec: FactorModel,
+    settings: Sampling,
+    rng: np.random.Generator,
+    *,
+    progress: bool = False,
+    extend: "Callable[[pm.Model], Sequence[str]] | None" = None,
 ) -> Sampled:
     """Draw from the posterior of a factor model.
 
@@ -80,6 +87,8 @@ def sample_nuts(
         Seeds the sampler and draws factors.
     progress
         Show the sampler's own progress bar.
+    extend
+        Adds to the graph, whose factors are then explicit, and names the variables to keep besides its own.
 
     Raises
     ------
@@ -97,11 +106,13 @@ def sample_nuts(
     """
     require_smooth(views, spec)
     require_sampler(settings.sampler)
-    integrated = can_integrate(views, spec)
+    integrated = extend is None and can_integrate(views, spec)
     _warn_long(views, spec, settings, integrated)
     began = time.monotonic()
     sampler_rng, factor_rng = rng.spawn(2)
-    tree = _run(graph(views, spec, integrate=integrated), settings, sampler_rng, progress)
+    model = graph(views, spec, integrate=integrated)
+    extra = () if extend is None else extend(model)
+    tree = _run(model, settings, sampler_rng, progress, extra)
     draws = _add_precisions(_collect(tree["posterior"].to_dataset(), views), views, spec)
     if integrated:
         draws["factors"] = draw_factors_given(draws, views, spec, factor_rng)
@@ -192,13 +203,15 @@ def _warn_long(views: MultiView, spec: FactorModel, settings: Sampling, integrat
         )
 
 
-def _run(model: "pm.Model", settings: Sampling, rng: np.random.Generator, progress: bool) -> xr.DataTree:
+def _run(
+    model: "pm.Model", settings: Sampling, rng: np.random.Generator, progress: bool, extra: Sequence[str] = ()
+) -> xr.DataTree:
     import pymc as pm
     from pymc.model.transform.optimization import freeze_dims_and_data
 
     model = freeze_dims_and_data(model)  # JAX takes no shape that could change
     kept = tuple(f"{name}_" for name in _KEPT_BY_VIEW)
-    names = [name for name in model.named_vars if name in _KEPT or name.startswith(kept)]
+    names = [name for name in model.named_vars if name in (*_KEPT, *extra) or name.startswith(kept)]
     # While the step size is sought, a trajectory may leave the floats: NUTS rejects it, and numpy would warn.
     with model, np.errstate(over="ignore", invalid="ignore", divide="ignore"), warnings.catch_warnings():
         # PyMC forks on Linux, as we would: OpenBLAS and our kernels keep no lock over a call.

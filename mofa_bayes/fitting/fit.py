@@ -77,7 +77,7 @@ def fit(
     require_fit(views, spec, engine, n_draws, settings)
     warn_unused(engine, settings, callback)
     rng = make_rng(seed)
-    provenance = _provenance(views, spec, engine, seed)
+    provenance = describe_fit(views, spec, engine, seed)
     request = Request(
         views=views,
         spec=spec,
@@ -88,12 +88,17 @@ def fit(
         fingerprint=str(provenance["fingerprint"]),
     )
     result = RUN[engine](request, rng)
-    counts = count_observed(views.dataset, views.names)
-    result.tree["moments"] = xr.DataTree(result.tree.children["moments"].to_dataset().assign(counts))
-    if views.preparation is not None:
-        result.tree["preparation"] = xr.DataTree(views.preparation.to_dataset())
+    note_cohort(result.tree, views)
     result.tree.attrs.update(provenance | {"converged": int(result.converged), "seconds": round(result.seconds, 3)})
     return Posterior(result.tree)
+
+
+def note_cohort(tree: xr.DataTree, views: MultiView) -> None:
+    """Add to a tree what every posterior keeps of its views: counts, and how they were prepared."""
+    counts = count_observed(views.dataset, views.names)
+    tree["moments"] = xr.DataTree(tree.children["moments"].to_dataset().assign(counts))
+    if views.preparation is not None:
+        tree["preparation"] = xr.DataTree(views.preparation.to_dataset())
 
 
 def _state_of(generator: np.random.Generator) -> str:
@@ -104,9 +109,10 @@ def _state_of(generator: np.random.Generator) -> str:
     return hashlib.sha256(f"{generator.bit_generator.state!r}\n{children!r}".encode()).hexdigest()[:16]
 
 
-def _provenance(
+def describe_fit(
     views: MultiView, spec: FactorModel, engine: str, seed: int | np.random.Generator
 ) -> dict[str, str | int | float]:
+    """Say what a fit is of: the attributes of its tree."""
     data = views.fingerprint
     text = spec.to_toml()
     seed_text = f"a generator in state {_state_of(seed)}" if isinstance(seed, np.random.Generator) else str(int(seed))

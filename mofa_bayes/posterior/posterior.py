@@ -13,13 +13,17 @@ from mofa_bayes.card import render_card
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import Preprocessing
 from mofa_bayes.errors import DataError, FitError
+from mofa_bayes.posterior.drawn_moments import DrawnMoments
 from mofa_bayes.posterior.files import read_tree, write_tree
 from mofa_bayes.posterior.impute import impute_views, undo_preparation
 from mofa_bayes.posterior.moments import FactorMoments
-from mofa_bayes.posterior.project import as_views, prepare_new, project_views
+from mofa_bayes.posterior.project import as_views, prepare_new, project_each, project_views
 from mofa_bayes.posterior.share import forget_patients
 from mofa_bayes.seeds import make_rng
 from mofa_bayes.spec import FactorModel
+from mofa_bayes.spec.model import is_whole
+
+_LEAST_DRAWS = 2
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -235,6 +239,33 @@ class Posterior:
         """
         self.require_uncertainty("projection")
         return project_views(self.tree, new)
+
+    def project_draws(self, new: MultiView | Mapping[str, pd.DataFrame], *, n_draws: int = 100) -> DrawnMoments:
+        """Infer the factors of subjects, of the fit or new ones, under each of some joint draws of everything else.
+
+        For `RiskModel.fit`, which then weighs the draws by how well the outcome goes with them, and for predictions
+        from that fit.
+
+        Parameters
+        ----------
+        new
+            As in `project`.
+        n_draws
+            How many draws, evenly spaced over chains.
+
+        Returns
+        -------
+        DrawnMoments
+            Exact given the draw where features are gaussian, by the bounds of vi otherwise.
+
+        Raises
+        ------
+        DataError
+            No view, or no feature of a view, is one the model knows; or fewer than two draws are asked for.
+        """
+        if not is_whole(n_draws) or n_draws < _LEAST_DRAWS:
+            raise DataError("n_draws", got=repr(n_draws), expected="a whole number from 2 up", do="100 is usual.")
+        return project_each(self.tree, new, int(n_draws))
 
     def impute(
         self,

@@ -19,8 +19,9 @@ from mofa_bayes.engines.vi.layout import Layout, lay_out
 from mofa_bayes.engines.vi.rows import PartGlobals, RowPrior, Rows
 from mofa_bayes.errors import DataError, IgnoredWarning, name_some, warn
 from mofa_bayes.posterior.build import gather_rows, part_state
+from mofa_bayes.posterior.drawn_moments import DrawnMoments
 from mofa_bayes.posterior.moments import FactorMoments
-from mofa_bayes.posterior.project_draws import is_of_draws, mix, take_points
+from mofa_bayes.posterior.project_draws import choose_places, is_of_draws, mix, take_points
 from mofa_bayes.posterior.shared_error import SharedError, take_loadings_as_noise
 
 
@@ -80,6 +81,14 @@ class Inference:
     def moments(self) -> FactorMoments:
         """Bring the rows to the order of the subjects."""
         return gather_rows(self.layout, self.rows, self.subjects, self.factors)
+
+
+def project_each(tree: xr.DataTree, new: MultiView | Mapping[str, pd.DataFrame], n_draws: int) -> DrawnMoments:
+    """Infer the factors of subjects under each of some draws of loadings, noise and intercepts, as they were drawn."""
+    moments, views, preprocessing = _read(tree, new)
+    layout = _arrange(moments, views, preprocessing)
+    each = [_infer(layout, own, views.subjects).moments() for own in take_points(tree, n_draws)]
+    return DrawnMoments.of(choose_places(tree, n_draws), each, str(tree.attrs.get("fingerprint", "")))
 
 
 def infer_new(tree: xr.DataTree, new: MultiView | Mapping[str, pd.DataFrame]) -> tuple[FactorMoments, NDArray[np.intp]]:

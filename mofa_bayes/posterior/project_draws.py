@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from mofa_bayes.posterior.build_draws import NUISANCES
 from mofa_bayes.posterior.moments import FactorMoments
@@ -23,14 +24,20 @@ def is_of_draws(tree: xr.DataTree) -> bool:
     return "alignment" in tree.children
 
 
-def take_points(tree: xr.DataTree) -> Iterator[xr.Dataset]:
-    """Take draws at even distances over all chains, each in the form of stored moments: loadings without any spread."""
+def choose_places(tree: xr.DataTree, n_points: int = N_POINTS) -> NDArray[np.intp]:
+    """Choose draws at even distances over all chains, counted from the first of the first chain; shape (n_points,)."""
+    sizes = tree.children["posterior"].sizes
+    every = sizes["chain"] * sizes["draw"]
+    return np.linspace(0, every - 1, min(n_points, every)).round().astype(np.intp)
+
+
+def take_points(tree: xr.DataTree, n_points: int = N_POINTS) -> Iterator[xr.Dataset]:
+    """Take the draws of `choose_places`, each in the form of stored moments: loadings without any spread."""
     moments, draws = (tree.children[name].to_dataset() for name in ("moments", "posterior"))
     views = [str(name)[13:] for name in moments.data_vars if str(name).startswith("weights_mean_")]
     base = moments.drop_vars([str(name) for name in moments.data_vars if str(name).startswith("weights_cov_")])
     n_draws = draws.sizes["draw"]
-    every = draws.sizes["chain"] * n_draws
-    for point in np.linspace(0, every - 1, min(N_POINTS, every)).round().astype(np.intp):
+    for point in choose_places(tree, n_points):
         own = draws.isel(chain=point // n_draws, draw=point % n_draws)
         changed: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
         for view in views:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mofa_bayes.card import render_card
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.errors import DataError, MofaBayesWarning, SpecError, name_some, warn
+from mofa_bayes.posterior.drawn_moments import DrawnMoments
 from mofa_bayes.posterior.moments import FactorMoments
 from mofa_bayes.posterior.posterior import Posterior
 from mofa_bayes.risk.accuracy import N_CHECKED, QuadratureError, measure_quadrature
@@ -31,6 +32,7 @@ from mofa_bayes.risk.inputs import HasMoments, Scaling, moments_of, read_predict
 from mofa_bayes.risk.interactions import Interactions, combine, find_profiles
 from mofa_bayes.risk.joint import JointPredictor
 from mofa_bayes.risk.kernels import Predictor, average_outcomes, predict_outcomes, split_blocks, thin
+from mofa_bayes.risk.loadings import PLACE, combine_by_draw
 from mofa_bayes.risk.marginal import log_marginal
 from mofa_bayes.risk.panel import find_cells, score_draws
 from mofa_bayes.risk.quadrature import root_of
@@ -147,7 +149,10 @@ class FittedRisk:
         Parameters
         ----------
         post
-            A Posterior, projected patients, or `FactorMoments`, with the factors of the fit.
+            A Posterior, projected patients, or `FactorMoments`, with the factors of the fit. Where the fit was to
+            `post.project_draws(views)`, pass `post.project_draws(new_views)`: a patient's predictor is then the mixture
+            over draws s of N(b_s'm^s, b_s'V^s b_s). Moments that are not of single draws serve too, as N(b'm, b'Vb)
+            under every draw of b.
         clinical
             Covariates, and the exposure of a count, indexed by subject; may be left out when the model has none.
         times
@@ -426,6 +431,12 @@ class FittedRisk:
         draws: NDArray[np.intp] | slice = slice(None),
     ) -> Predictor:
         """Mean and sd of g'(c - mean) + b(c)'z under each draw; `plugin` believes that z is m."""
+        if isinstance(moments, DrawnMoments) and PLACE in self.tree["posterior"]:
+            places = self._draws(PLACE).astype(np.intp)
+            rows = np.arange(len(places))[draws]
+            return combine_by_draw(
+                moments, places[rows], rows, lambda own, rows: self._predictor(own, clinical, part=part, draws=rows)
+            )
         covariates = read_predictors(clinical, self.scaling.names, moments.subjects).to_numpy(dtype=np.float64)
         factors, slopes, changes = (
             own[draws] if part is None else own[draws, part]

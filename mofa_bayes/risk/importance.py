@@ -22,8 +22,9 @@ from mofa_bayes.risk.proposals import Array, Mixture
 
 LARGEST_K = 0.7
 _LEAST_WEIGHT = 600.0
+_FEWEST = 25
 _PILOT = 400
-_MOST_PILOTS = 8
+_MOST_PILOTS = 5
 _PILOT_PER_DIM = 25
 """Effective pilot draws for each parameter, after which the proposal is taken: its components share them."""
 _BATCH = (400, 4000)
@@ -72,7 +73,12 @@ class Weighted:
 
 
 def sample_weighted(
-    density: Density, n_effective: float, rng: np.random.Generator, *, proposal: Mixture | None = None
+    density: Density,
+    n_effective: float,
+    rng: np.random.Generator,
+    *,
+    proposal: Mixture | None = None,
+    n_pilots: int = _MOST_PILOTS,
 ) -> Weighted:
     """Draw from a posterior until there are `n_effective` draws, but in 12 batches at most.
 
@@ -84,8 +90,10 @@ def sample_weighted(
         How many effective draws are wanted.
     proposal
         Where to start; found by `explore` when left out.
+    n_pilots
+        Most rounds in which it is refitted.
     """
-    proposal = _adapt(density.fall, explore(density) if proposal is None else proposal, rng)
+    proposal = _adapt(density.fall, explore(density) if proposal is None else proposal, rng, n_pilots)
     n_batch = int(np.clip(n_effective // 2, *_BATCH))
     points, log_weights = np.empty((0, proposal.centres.shape[1])), np.empty(0)
     for _ in range(_MOST_BATCHES):
@@ -107,12 +115,12 @@ def sample_weighted(
     )
 
 
-def _adapt(fall: Fall, proposal: Mixture, rng: np.random.Generator) -> Mixture:
-    """Refit a proposal in rounds of pilot draws, until these are effective enough or for 8 rounds."""
+def _adapt(fall: Fall, proposal: Mixture, rng: np.random.Generator, n_pilots: int) -> Mixture:
+    """Refit a proposal in rounds of pilot draws, until these are effective enough."""
     points, log_target = np.empty((0, proposal.centres.shape[1])), np.empty(0)
     used: list[Mixture] = []
     log_proposals: list[Array] = []
-    for _ in range(_MOST_PILOTS):
+    for _ in range(n_pilots):
         new = proposal.draw(_PILOT, rng)
         log_proposals = [
             np.append(values, own.log_density(new)) for values, own in zip(log_proposals, used, strict=True)
@@ -134,10 +142,15 @@ def _count_effective(log_weights: Array) -> float:
 
 
 def smooth(log_weights: Array) -> tuple[Array, float]:
-    """Smooth the largest of log weights (n,); return them, and the shape k of their distribution."""
+    """Smooth the largest of log weights (n,); return them, and the shape k of their distribution.
+
+    Fewer than 25 are left as they are, and k is NaN.
+    """
     import arviz_stats.base
 
     stats: Any = arviz_stats.base.array_stats  # type: ignore[attr-defined]
+    if len(log_weights) < _FEWEST:
+        return log_weights, float("nan")
     bounded = np.maximum(log_weights, log_weights.max() - _LEAST_WEIGHT)
     smoothed, shape = stats.psislw(-bounded)  # it takes log densities to be divided by
     return np.asarray(smoothed), float(shape)

@@ -10,8 +10,12 @@ import xarray as xr
 from threadpoolctl import threadpool_limits
 
 from mofa_bayes.card import render_card
+from mofa_bayes.data.multiview import MultiView
+from mofa_bayes.engines.sampling import Sampling as Effort
 from mofa_bayes.errors import SpecError, name_some
+from mofa_bayes.posterior.drawn_moments import DrawnMoments
 from mofa_bayes.posterior.moments import FactorMoments
+from mofa_bayes.posterior.posterior import Posterior
 from mofa_bayes.risk.competing import CompetingResponse
 from mofa_bayes.risk.competing_graph import build_competing_graph
 from mofa_bayes.risk.density import Compiled
@@ -23,9 +27,11 @@ from mofa_bayes.risk.interactions import Interaction, Interactions, require_inte
 from mofa_bayes.risk.panel import PanelResponse
 from mofa_bayes.risk.panel_graph import build_panel_graph
 from mofa_bayes.risk.response import Family, Joint
-from mofa_bayes.risk.sample import Prepared, Sampler, draw_posterior, require_sampler
+from mofa_bayes.risk.sample import Prepared, Sampler, draw_pooled, draw_posterior, require_sampler
 from mofa_bayes.risk.sampling import Sampling
+from mofa_bayes.risk.together import Learned, sample_joint
 from mofa_bayes.seeds import make_rng
+from mofa_bayes.spec import FactorModel
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -145,7 +151,11 @@ class RiskModel:
         Parameters
         ----------
         post
-            A Posterior, projected patients, or `FactorMoments`.
+            A Posterior, projected patients, or `FactorMoments`. With `post.project_draws(views)`, factors under draws
+            of the loadings, the risk model is fitted to each of these by importance sampling, and the fits are weighted
+            by their evidence (see `mofa_bayes.risk.loadings`): the posterior when loadings are uncertain too.
+            Attributes `loadings_pareto_k` and `loadings_n_effective` say how evenly. Predict such a fit from
+            `post.project_draws(new_views)` with as many draws.
         clinical
             Outcome and covariates, indexed by subject; rows of other subjects are not used.
         seed
@@ -173,6 +183,8 @@ class RiskModel:
         -----
         ConvergenceWarning
             Chains diverge, disagree, or hold too few effective draws.
+        ModelWarning
+            The outcome prefers few of the draws of the loadings.
         QuadratureWarning
             `n_nodes` are too few: see `FittedRisk.quadrature_error`.
         """
@@ -184,7 +196,11 @@ class RiskModel:
         with threadpool_limits(
             1, user_api="blas"
         ):  # the products are small, and threads would only wait for each other
-            tree = draw_posterior(prepared, sampling, rng, sampler, compiled)
+            if isinstance(post, DrawnMoments) and self.method == "marginal":
+                each = (self._prepare(own, clinical) for own in post.each)
+                tree = draw_pooled(prepared, each, post.places, sampling, rng, compiled)
+            else:
+                tree = draw_posterior(prepared, sampling, rng, sampler, compiled)
         fitted = FittedRisk(
             spec=self,
             response=prepared.response,
@@ -196,6 +212,64 @@ class RiskModel:
             interactions=prepared.interactions,
         )
         return fitted.check_quadrature(moments, clinical) if self.method == "marginal" else fitted
+
+    def fit_joint(
+        self,
+        views: MultiView,
+        spec: FactorModel,
+        clinical: pd.DataFrame,
+        *,
+        seed: int | np.random.Generator,
+        settings: Effort | None = None,
+        progress: bool = False,
+    ) -> tuple[Posterior, FittedRisk]:
+        """Fit views and outcome together: the outcome is part of the factor posterior.
+
+        For small cohorts whose loadings are not well known (some hundred features): NUTS with explicit factors, which
+        warns when it will take hours. Predict from `post.project(new_views)` or `post.project_draws(new_views)`, as
+        always.
+
+        Parameters
+        ----------
+        views, spec
+            The views of the same subjects, and a factor model whose priors have densities (ARD, normal, laplace,
+            horseshoe).
+        clinical
+            As in `fit`.
+        seed
+            Seed or generator.
+        settings
+            `mb.Sampling`: how long NUTS runs.
+        progress
+            Show the sampler's progress bar.
+
+        Returns
+        -------
+        The posterior of the factors, which has seen the outcome, and the risk model in terms of them.
+
+        Raises
+        ------
+        DataError, FitError
+            Before anything is compiled.
+
+        Warns
+        -----
+        ConvergenceWarning
+            Draws diverge, or chains find different factors.
+        ModelWarning
+            Sampling will take hours.
+        """
+        post, tree, learned = sample_joint(self, views, spec, clinical, settings or Effort(), seed, progress=progress)
+        fitted = FittedRisk(
+            spec=self,
+            response=learned.response,
+            tree=_report(tree, learned),
+            scaling=learned.scaling,
+            factors=post.factor_names,
+            n_subjects=views.n_subjects,
+            fingerprint=post.fingerprint,
+        )
+        return post, fitted
 
     def summary(self) -> pd.DataFrame:
         """Say what is believed, indexed by the part of the model it is about."""
@@ -247,7 +321,7 @@ class RiskModel:
         return Prepared(self, moments, model, response, scaling, names, interactions)
 
 
-def _report(tree: xr.DataTree, prepared: Prepared) -> xr.DataTree:
+def _report(tree: xr.DataTree, prepared: Prepared | Learned) -> xr.DataTree:
     """Bring effects to the outcome's units, and those of covariates and interactions to the covariates' own."""
     groups = {name: group.to_dataset() for name, group in tree.children.items()}
     posterior, scale = groups["posterior"], prepared.scaling.scale

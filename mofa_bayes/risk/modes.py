@@ -20,7 +20,7 @@ _FLATTEST = 1e-2
 _TURN = 20.0
 _WIDER = 1.5
 _SCALE_SD = 0.6
-_N_NODES = {1: 6, 2: 12}
+_N_NODES = {1: 5, 2: 12}
 _MOST_NODES = 16
 _EVEN = 0.2
 

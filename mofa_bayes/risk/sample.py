@@ -1,11 +1,13 @@
 """From a risk model and data to a tree of draws: which sampler runs, and what happens when one fails."""
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from mofa_bayes.errors import SpecError
 from mofa_bayes.posterior.moments import FactorMoments
@@ -15,6 +17,7 @@ from mofa_bayes.risk.importance import LARGEST_K, Weighted, sample_weighted
 from mofa_bayes.risk.inputs import Scaling
 from mofa_bayes.risk.interactions import Interactions
 from mofa_bayes.risk.laplace import approximate, sample_cut
+from mofa_bayes.risk.loadings import label_places, pool, sample_like, warn_uneven
 from mofa_bayes.risk.response import Joint, Response
 from mofa_bayes.risk.sampling import Sampling, sample_nuts, warn_unconverged
 
@@ -82,6 +85,41 @@ def draw_posterior(
     tree = sample_nuts(prepared.model, prepared.names, sampling, rng)
     warn_unconverged(tree)
     return _noted(tree, sampler="nuts")
+
+
+def draw_pooled(
+    prepared: Prepared,
+    each: Iterable[Prepared],
+    places: NDArray[np.intp],
+    sampling: Sampling,
+    rng: np.random.Generator,
+    compiled: Compiled | None,
+) -> xr.DataTree:
+    """Draw from the posterior of a risk model under draws of the factor model, weighted by their evidence.
+
+    Parameters
+    ----------
+    prepared
+        With the moments of all draws mixed: the first fit, which tells the others where to look.
+    each
+        With the moments of each draw.
+    places
+        What the draws are called in the tree, shape (S,).
+
+    Returns
+    -------
+    A tree with `posterior`, in which `loadings_draw` says which draw of the factor model an effect belongs to.
+    """
+    compiled = Compiled() if compiled is None else compiled
+    n_total = sampling.n_chains * sampling.n_draws
+    density = compiled.density_of(prepared.spec, prepared.model, prepared.names)
+    start = sample_weighted(density, n_total / 4, rng)
+    fits = [sample_like(compiled.density_of(own.spec, own.model, own.names), start, rng) for own in each]
+    pooled = pool(fits)
+    warn_uneven(pooled)
+    points, origin = pooled.resample(n_total, rng)
+    tree = label_places(density.label(points, prepared.model, sampling), places[origin], sampling)
+    return _noted(tree, **pooled.describe())
 
 
 def describe(found: Weighted) -> dict[str, str | float]:

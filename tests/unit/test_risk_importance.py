@@ -16,7 +16,7 @@ from mofa_bayes.posterior.moments import FactorMoments
 from mofa_bayes.risk import Binary, RiskModel, Survival
 from mofa_bayes.risk import sample as sample_module
 from mofa_bayes.risk.density import Density, Scale
-from mofa_bayes.risk.graph import effect_scales
+from mofa_bayes.risk.effects import effect_scales
 from mofa_bayes.risk.importance import Weighted, resample, sample_weighted, smooth
 from mofa_bayes.risk.modes import explore
 from mofa_bayes.risk.proposals import DEGREES, Mixture
@@ -256,9 +256,10 @@ def test_uneven_weights_hand_over_to_nuts(binary, monkeypatch, caplog):
         return Weighted(found.points, found.weights, 0.0, 0.0, 0.83, found.proposal)
 
     monkeypatch.setattr(sample_module, "sample_weighted", refuse)
+    monkeypatch.setattr(sample_module, "warn_unconverged", lambda tree: None)  # of 20 draws
     with caplog.at_level(logging.WARNING, logger="mofa_bayes.risk.sample"):
         fitted = model.fit(
-            *make_cohort(), seed=0, sampler="importance", compiled=compiled, n_draws=700, n_tune=300, n_chains=2
+            *make_cohort(), seed=0, sampler="importance", compiled=compiled, n_draws=20, n_tune=20, n_chains=1
         )
     assert "Pareto k is 0.83" in caplog.text
     assert fitted.tree.attrs["sampler"] == "nuts"
