@@ -157,13 +157,13 @@ class CompetingResponse:
     ----------
     codes, causes
         Numbers and names of the C causes.
-    parts
+    by_cause
         Each cause by itself.
     """
 
     codes: tuple[int, ...]
     causes: tuple[str, ...]
-    parts: tuple[SurvivalResponse, ...]
+    by_cause: tuple[SurvivalResponse, ...]
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -201,7 +201,7 @@ class CompetingResponse:
     def design(self, observed: Design) -> dict[str, NDArray[Any]]:
         """Prepare what each cause needs, under names that begin with `cause0`, `cause1`."""
         design: dict[str, NDArray[Any]] = {}
-        for c, (code, part) in enumerate(zip(self.codes, self.parts, strict=True)):
+        for c, (code, part) in enumerate(zip(self.codes, self.by_cause, strict=True)):
             design |= prefix(f"cause{c}", part.design({**observed, "event": (observed["event"] == code) * 1.0}))
         return design
 
@@ -211,14 +211,14 @@ class CompetingResponse:
         """Log density of what was seen given one predictor for each cause, each (..., subject, node)."""
         return sum(
             part.log_likelihood(xp, predictors[c], own, strip(f"cause{c}", design))
-            for c, (part, own) in enumerate(zip(self.parts, self._split(parameters), strict=True))
+            for c, (part, own) in enumerate(zip(self.by_cause, self._split(parameters), strict=True))
         )
 
     def log_entry(self, xp: ModuleType, predictors: Sequence[Tensor], parameters: Parameters, design: Design) -> Tensor:
         """Log S(entry), shape (..., subject, node)."""
         return sum(
             part.log_entry(xp, predictors[c], own, strip(f"cause{c}", design))
-            for c, (part, own) in enumerate(zip(self.parts, self._split(parameters), strict=True))
+            for c, (part, own) in enumerate(zip(self.by_cause, self._split(parameters), strict=True))
         )
 
     def is_truncated(self, design: Design) -> bool:
@@ -230,22 +230,22 @@ class CompetingResponse:
         grid, stops = self.grid(times)
         cumulative = [
             np.exp(part.baseline.log_hazards(np, own, part.baseline.design(grid))[1])
-            for part, own in zip(self.parts, self._split(parameters), strict=True)
+            for part, own in zip(self.by_cause, self._split(parameters), strict=True)
         ]
         return sum_incidences(cumulative, predictors, stops)
 
     def grid(self, times: Array) -> tuple[Array, NDArray[np.intp]]:
         """Return times over which incidences are summed, and the positions of the horizons among them."""
-        breaks = np.concatenate([part.baseline.breaks(float(times[-1])) for part in self.parts])
+        breaks = np.concatenate([part.baseline.breaks(float(times[-1])) for part in self.by_cause])
         return place_grid(times, breaks)
 
     def require_times(self, times: Sequence[float] | None) -> Array:
         """Return the horizons if they are positive, finite, increasing numbers; raise DataError otherwise."""
-        return self.parts[0].require_times(times)
+        return self.by_cause[0].require_times(times)
 
     def is_beyond(self, times: NDArray[Any]) -> NDArray[np.bool_]:
         """Mark horizons beyond the longest follow-up."""
-        return self.parts[0].is_beyond(times)
+        return self.by_cause[0].is_beyond(times)
 
     def require_cause(self, cause: str | None) -> int:
         """Return the position of a cause; raise DataError when it is not one of them."""
@@ -259,7 +259,7 @@ class CompetingResponse:
         )
 
     def _each(self) -> list[tuple[str, SurvivalResponse]]:
-        return list(zip(self.causes, self.parts, strict=True))
+        return list(zip(self.causes, self.by_cause, strict=True))
 
     def _split(self, parameters: Parameters) -> list[dict[str, Tensor]]:
         """Parameters of each cause, under their plain names."""

@@ -176,7 +176,7 @@ def test_incidences_are_integrals_over_time_and_add_up(kinds, tolerance):
     def hazards(t, node):
         values = [
             part.baseline.log_hazards(np, own, part.baseline.design(np.array([t])))
-            for part, own in zip(response.parts, response._split(parameters), strict=True)
+            for part, own in zip(response.by_cause, response._split(parameters), strict=True)
         ]
         ratios = [np.exp(predictor[0, 0, node]) for predictor in predictors]
         pairs = [(np.exp(h[0, 0]) * r, np.exp(total[0, 0]) * r) for (h, total), r in zip(values, ratios, strict=True)]
