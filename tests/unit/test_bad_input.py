@@ -384,7 +384,7 @@ OUTCOMES = [
     Case("a count of nothing", lambda w: read_counts(clinical(dead=0), "dead", IDS), DataError, "0 for everyone"),
     Case("an exposure of zero", lambda w: read_exposure(CLINICAL, "dead", IDS), DataError, "at or below 0"),
     Case("no table for an exposure", lambda w: read_exposure(None, "dead", IDS), DataError, "NoneType"),
-    Case("an unknown grade", lambda w: read_grades(CLINICAL, "dead", [0, 2], IDS), DataError, "no level (1)"),
+    Case("an unknown grade", lambda w: read_grades(CLINICAL, "dead", [0, 2], IDS), DataError, "no level ('1')"),
     Case("a missing grade", lambda w: read_grades(gap("dead"), "dead", [0, 1], IDS), DataError, "1 missing"),
     Case("a constant grade", lambda w: read_grades(CLINICAL, "sex", ["f", "m"], IDS), DataError, "same level"),
     Case("an absent grade", lambda w: read_grades(CLINICAL, "stage", ["I", "II"], IDS), DataError, "'stage'"),

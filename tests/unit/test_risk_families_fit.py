@@ -116,6 +116,7 @@ def test_a_fit_finds_what_matters_and_what_does_not(kind):
     assert (table.loc[["F2", "F3"], "upper"] > 0).all()
 
 
+@pytest.mark.slow
 def test_a_panel_finds_each_response_and_shares_among_them():
     moments, clinical = make_cohort(200)
     clinical.loc[clinical.index[:40], "height"] = np.nan
