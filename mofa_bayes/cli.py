@@ -113,11 +113,11 @@ def check(
 def report(
     fit: Annotated[Path, typer.Argument(help="A posterior, as post.save wrote it.", show_default=False)],
     views: Annotated[
-        Path | None, typer.Option(help="Folder of the views of the fit, to hold it against.", show_default=False)
+        Path | None,
+        typer.Option(help="Folder (or .h5mu file) of the views of the fit, to hold it against.", show_default=False),
     ] = None,
-    risk: Annotated[
-        Path | None, typer.Option(help="Scores as Parquet, as scores.to_parquet wrote them.", show_default=False)
-    ] = None,
+    risk: Annotated[Path | None, typer.Option(help="A risk model, for its effects.", show_default=False)] = None,
+    scores: Annotated[Path | None, typer.Option(help="Scores, a Parquet file.", show_default=False)] = None,
     include_patients: Annotated[
         bool, typer.Option("--include-patients", help="Add a table of subjects: patient-level data.")
     ] = False,
@@ -129,13 +129,15 @@ def report(
         from mofa_bayes.export import write_report
         from mofa_bayes.export.report.inputs import read_score_table, read_views_of
         from mofa_bayes.posterior import load
+        from mofa_bayes.risk.files import load_risk
     try:
         post = load(fit)
         write_report(
             post,
             out,
             views=None if views is None else read_views_of(post, views),
-            scores=None if risk is None else read_score_table(risk),
+            risk=None if risk is None else load_risk(risk),
+            scores=None if scores is None else read_score_table(scores),
             include_patients=include_patients,
         )
     except MofaBayesError as error:

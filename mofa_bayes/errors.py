@@ -3,6 +3,7 @@
 import os
 import warnings
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 _PACKAGE = str(Path(__file__).parent) + os.sep
@@ -24,6 +25,10 @@ class MofaBayesError(Exception):
     def __init__(self, what: str, *, got: str, expected: str, do: str) -> None:
         self.what, self.got, self.expected, self.do = what, got, expected, do
         super().__init__(f"{what}: got {got}; expected {expected}. {do}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exceptions are rebuilt from `args`, which lack the keywords: those of other processes would not arrive.
+        return partial(type(self), self.what, got=self.got, expected=self.expected, do=self.do), ()
 
 
 class DataError(MofaBayesError, ValueError):

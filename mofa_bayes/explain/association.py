@@ -68,7 +68,7 @@ def associate(
     ones. The interval holds the sampling of subjects and, from draws, what loadings leave open of all factors at once.
 
     p is of posterior means: without an association they are exchangeable over subjects however uncertain they are, and
-    p is as exact as its test (t, F, Cox's score test).
+    p is as exact as its test (t, F, Cox's score test), unless the covariate goes with who lacks which view.
 
     Raises
     ------

@@ -27,6 +27,8 @@ from mofa_bayes.posterior import Posterior
 from mofa_bayes.posterior.matching import in_chunks
 
 Array = NDArray[np.float64]
+_N_MOST = 1000
+"""Draws that are looked at, evenly from all chains: thousands of sets by factor and draw are many numbers."""
 
 
 def enrichment(
@@ -134,13 +136,16 @@ def enrichment_draws(
 
     Returns
     -------
-    `difference` and `error` (chain, draw, factor, set), `n_features`, `n_named` and `correlation` (set).
+    `difference` and `error` (chain, draw, factor, set) of at most a thousand draws, `n_features`, `n_named` and
+    `correlation` (set).
     """
     require_aligned(post)
     require_choice("sign", sign, SIGNS)
     require_choice("statistic", statistic, STATISTICS)
     chosen = require_factors(post, factors)
     loadings = post.loadings(view).sel(factor=chosen).transpose("chain", "draw", ..., "factor")
+    step = -(-loadings.sizes["chain"] * loadings.sizes["draw"] // _N_MOST)
+    loadings = loadings.isel(draw=slice(None, None, step))
     matched = match_sets(sets, post.features(view), min_size=min_size, max_size=max_size)
     own = loadings.values.reshape(-1, *loadings.shape[2:])
     shape = (*loadings.shape[:2], len(matched.names), len(chosen))

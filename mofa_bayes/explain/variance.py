@@ -99,7 +99,9 @@ def residual_variance(post: Posterior, view: str, rows: np.ndarray | None = None
         # A group in which nobody has a feature says nothing of its noise; where none of `rows` does, all others do.
         weights, every = (_count(post, noise["group"].values, chosen) * is_seen for chosen in (own, has_view))
         weights = np.where(weights.sum(axis=2, keepdims=True) > 0, weights, every)
-        square = (np.nan_to_num(square) * weights).sum(axis=2) / weights.sum(axis=2)
+        known = weights.sum(axis=2)
+        # Of no group's noise is anything known where a file of means had no data.
+        square = (np.nan_to_num(square) * weights).sum(axis=2) / np.where(known > 0, known, np.nan)
     residual[:, :, has_noise] = square
     return residual
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 _FOREIGN = re.compile(r"[^A-Za-z0-9_.\-]")
 _LATENT = {"gaussian": 1.0, "bernoulli": np.pi**2 / 3}
-_MOST = 2**31
-"""Numbers in one array: what a file says beyond that is not believed."""
+_MOST_PER_BYTE = 1100
+"""Bytes that a byte of a file can unpack to, since DEFLATE reaches 1,032: an array that declares more is not read."""
 
 
 def read_mofa(path: str | Path) -> Posterior:
@@ -57,7 +57,7 @@ def read_mofa(path: str | Path) -> Posterior:
 
     try:
         with h5py.File(path, "r") as file:
-            found = _Found.read(_Reader(file))
+            found = _Found.read(_Reader(file, path.stat().st_size))
         return Posterior(_build(found, hashlib.sha256(path.read_bytes()).hexdigest()))
     except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, MemoryError) as error:
         if isinstance(error, MofaBayesError):
@@ -75,6 +75,7 @@ class _Reader:
     """Arrays of an HDF5 file that lie in the file itself, and are of the size that is expected."""
 
     file: "h5py.File"
+    n_bytes: int
 
     def has(self, name: str) -> bool:
         """Whether something of this name is there."""
@@ -88,8 +89,8 @@ class _Reader:
     def texts(self, name: str) -> list[str]:
         """Read names, which are text, present and each there once."""
         dataset = self.array(name)
-        if dataset.ndim != 1 or dataset.dtype.kind not in "SO":
-            raise ValueError(f"{name!r} is not a list of texts")
+        if dataset.ndim != 1 or dataset.dtype.kind not in "SO" or dataset.size > self.n_bytes:
+            raise ValueError(f"{name!r} is not a list of texts that this file can hold")
         values = [value.decode() if isinstance(value, bytes) else str(value) for value in dataset[...]]
         if not values or len(set(values)) < len(values) or "" in values:
             raise ValueError(f"{name!r} has names that are absent or not unique")
@@ -105,8 +106,10 @@ class _Reader:
             if not isinstance(link, h5py.HardLink):
                 raise ValueError(f"{name!r} is not in this file")
         found = self.file[name]
-        if not isinstance(found, h5py.Dataset) or found.external or found.is_virtual or found.size > _MOST:
+        if not isinstance(found, h5py.Dataset) or found.external or found.is_virtual:
             raise ValueError(f"{name!r} is not an array of this file")
+        if found.size * found.dtype.itemsize > _MOST_PER_BYTE * self.n_bytes:
+            raise ValueError(f"{name!r} declares more than this file can hold")
         if shape is not None and found.shape != shape:
             raise ValueError(f"{name!r} has shape {found.shape} where {shape} is due")
         return found

@@ -11,6 +11,7 @@ from mofa_bayes.risk.files import load_risk
 from mofa_bayes.risk.fitted import ExtrapolationWarning, FittedRisk
 from mofa_bayes.risk.model import RiskModel
 from mofa_bayes.risk.ordinal import Ordinal
+from mofa_bayes.risk.panel import MultiContinuous
 from mofa_bayes.risk.scores import Scores
 from mofa_bayes.risk.survival import Survival
 
@@ -23,6 +24,7 @@ __all__ = [
     "Evaluation",
     "ExtrapolationWarning",
     "FittedRisk",
+    "MultiContinuous",
     "Ordinal",
     "QuadratureError",
     "QuadratureWarning",

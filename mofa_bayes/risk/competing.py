@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mofa_bayes.data.outcomes import read_causes, read_entry
 from mofa_bayes.errors import DataError, SpecError, name_some
 from mofa_bayes.risk.baselines import BASELINES
+from mofa_bayes.risk.baselines.baseline import blunt_end
 from mofa_bayes.risk.incidence import place_grid, sum_incidences
 from mofa_bayes.risk.response import RISK, Array, Design, Labels, Parameters, Tensor
 from mofa_bayes.risk.survival import SurvivalResponse, is_truncated, prefix, require_baseline, strip
@@ -115,7 +116,7 @@ class CompetingRisks:
                 do="Join rare causes into one number, or model one cause as Survival.",
             )
         time, event, entry = observed["time"], observed["event"], observed.get("entry")
-        last_time = float(time.max())
+        last_time = blunt_end(time)
         parts = tuple(
             SurvivalResponse(
                 BASELINES[self.baseline].learn(time, (event == code) * 1.0, self.n_intervals, entry=entry), last_time

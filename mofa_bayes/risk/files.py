@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 2
 _WHAT = "a risk model that fitted.save() wrote"
 _HOMES: Mapping[str, str] = {
-    "Binary": "binary", "BinaryResponse": "binary", "ProbitResponse": "binary", "Continuous": "continuous",
-    "ContinuousResponse": "continuous", "Count": "count", "CountResponse": "count", "Interactions": "interactions",
-    "Ordinal": "ordinal", "OrdinalResponse": "ordinal", "PiecewiseExponential": "baselines", "RiskModel": "model",
-    "Scaling": "inputs", "Strength": "graph", "Survival": "survival", "SurvivalResponse": "survival",
-    "Weibull": "baselines",
+    "Binary": "binary", "BinaryResponse": "binary", "CompetingResponse": "competing", "CompetingRisks": "competing",
+    "Continuous": "continuous", "ContinuousResponse": "continuous", "Count": "count", "CountResponse": "count",
+    "Interactions": "interactions", "MSpline": "baselines", "Ordinal": "ordinal", "OrdinalResponse": "ordinal",
+    "PiecewiseExponential": "baselines", "ProbitResponse": "binary", "QuadratureError": "accuracy",
+    "RiskModel": "model", "Scaling": "inputs", "Strength": "effects", "Survival": "survival",
+    "SurvivalResponse": "survival", "Weibull": "baselines",
 }  # fmt: skip
 """Where each value that may stand in a file is defined: no other name is ever looked up."""
-_STATE = ("spec", "response", "scaling", "factors", "n_subjects", "fingerprint", "interactions")
+_STATE = ("spec", "response", "scaling", "factors", "n_subjects", "fingerprint", "quadrature_error", "interactions")
 
 
 def write_risk(fitted: "FittedRisk", path: Path) -> None:

@@ -28,11 +28,13 @@ from mofa_bayes.risk.contributions import split_predictors, value_views
 from mofa_bayes.risk.evaluation.risks import Risks
 from mofa_bayes.risk.files import write_risk
 from mofa_bayes.risk.inputs import HasMoments, Scaling, moments_of, read_predictors
-from mofa_bayes.risk.interactions import Interactions, combine
+from mofa_bayes.risk.interactions import Interactions, combine, find_profiles
 from mofa_bayes.risk.joint import JointPredictor
 from mofa_bayes.risk.kernels import Predictor, average_outcomes, predict_outcomes, split_blocks, thin
 from mofa_bayes.risk.marginal import log_marginal
-from mofa_bayes.risk.response import RISK, Array, Joint, Response, read_offset
+from mofa_bayes.risk.panel import find_cells, score_draws
+from mofa_bayes.risk.quadrature import root_of
+from mofa_bayes.risk.response import RISK, Array, Design, Joint, Response, read_offset
 from mofa_bayes.risk.scores import Scores
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ class FittedRisk:
         draw, covariate) per unit of the covariate, `effect_interactions` (chain, draw, interaction) per unit of both,
         all of them log hazard, odds or rate ratios, or differences of the outcome; and the baseline's parameters, which
         are those of a patient with mean covariates and factors 0. With several responses, effects and parameters have
-        the dim `response` after `draw`.
+        the dim `response` after `draw`, with competing risks `cause`.
     scaling
         Mean and sd of the covariates.
     factors
@@ -75,7 +77,7 @@ class FittedRisk:
     """
 
     spec: "RiskModel"
-    response: Response | CompetingResponse
+    response: Response | Joint | CompetingResponse
     tree: xr.DataTree
     scaling: Scaling
     factors: tuple[str, ...]
@@ -215,7 +217,7 @@ class FittedRisk:
             Of competing risks, the one whose risk is asked for.
         """
         horizons = self.response.require_times(times)
-        if self.response.labels is not RISK:
+        if self.response.labels is not RISK or isinstance(self.response, Joint):
             raise DataError(
                 "draws of risks",
                 got=f"a model of {self.spec.outcome!r}",
@@ -303,6 +305,8 @@ class FittedRisk:
         if isinstance(self.response, CompetingResponse):
             joint = self._joint_predictor(moments, clinical)
             values = score_jointly(self.response, joint, parameters, design, n_nodes)
+        elif isinstance(self.response, Joint):
+            values = self._score_jointly(moments, clinical, design)
         else:
             predictor = self._predictor(moments, clinical)
             values = np.empty(predictor.mean.shape)
@@ -389,6 +393,29 @@ class FittedRisk:
             at = {name: draws[kept, part] for name, draws in parameters.items()}
             each.append(predict_outcomes(own, predictor, at, own.require_times(None), level, self.spec.n_nodes))
         return {name: np.concatenate([values[name] for values in each], axis=1) for name in each[0]}
+
+    def _score_jointly(self, moments: FactorMoments, clinical: pd.DataFrame, design: Design) -> Array:
+        """Log density of each subject's responses under each draw, a block of draws at a time."""
+        covariates = read_predictors(clinical, self.scaling.names, moments.subjects).to_numpy(dtype=np.float64)
+        centred, parameters = covariates - self.scaling.centre, self._parameters()
+        factors, slopes, changes = map(self._draws, ("effect_factors", "effect_covariates", "effect_interactions"))
+        pairs = self.interactions
+        moderators, spread = pairs.moderate(centred), pairs.spread(factors.shape[-1])
+        profiles = find_profiles(moments, moderators)
+        is_uncertain = float(self.spec.method != "plugin")
+        cells, of_group = find_cells(design["is_known"], profiles.profile, root_of(is_uncertain * profiles.covariance))
+        moved = moments.mean[:, list(pairs.factor)] * moderators
+        blocks = []
+        for draws in split_blocks(len(factors), design["value"].size * (1 + len(pairs.names))):
+            mean = moments.mean @ np.swapaxes(factors[draws], 1, 2) + centred @ np.swapaxes(slopes[draws], 1, 2)
+            mean = mean + moved @ np.swapaxes(changes[draws], 1, 2)
+            effects = factors[draws]
+            if pairs.names:
+                own = profiles.moderators[of_group][:, None, :] * changes[draws, None]
+                effects = effects[:, None] + own @ spread
+            at = {name: draw[draws] for name, draw in parameters.items()}
+            blocks.append(score_draws(effects, mean, at, design, cells))
+        return np.concatenate(blocks)
 
     def _predictor(
         self,

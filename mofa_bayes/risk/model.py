@@ -20,7 +20,9 @@ from mofa_bayes.risk.fitted import FittedRisk
 from mofa_bayes.risk.graph import Method, build_graph
 from mofa_bayes.risk.inputs import HasMoments, Scaling, moments_of, read_predictors
 from mofa_bayes.risk.interactions import Interaction, Interactions, require_interactions
-from mofa_bayes.risk.response import Family
+from mofa_bayes.risk.panel import PanelResponse
+from mofa_bayes.risk.panel_graph import build_panel_graph
+from mofa_bayes.risk.response import Family, Joint
 from mofa_bayes.risk.sample import Prepared, Sampler, draw_posterior, require_sampler
 from mofa_bayes.risk.sampling import Sampling
 from mofa_bayes.seeds import make_rng
@@ -36,8 +38,8 @@ class RiskModel:
     Parameters
     ----------
     outcome
-        `Survival(time, event)`, `CompetingRisks(time, cause)`, `Binary(column)`, `Continuous(column)`, `Count(column)`
-        or `Ordinal(column, levels)`.
+        `Survival(time, event)`, `CompetingRisks(time, cause)`, `Binary(column)`, `Continuous(column)`, `Count(column)`,
+        `Ordinal(column, levels)` or `MultiContinuous(columns)`.
     covariates
         Columns of the clinical table, numbers; standardised inside, reported in their own units.
     interactions
@@ -50,7 +52,7 @@ class RiskModel:
     prior
         Of the factors' effects: `mixture` (the default: each effect is shrunk by what it shows itself), `horseshoe`
         (how many factors matter is learnt; of many factors, most vanish), `ard` (heavy tails, a spike at nothing) or
-        `normal` (no selection).
+        `normal` (no selection). Responses of a MultiContinuous outcome share a prior of their own instead.
     strength
         Prior scales of effects.
     n_nodes
@@ -75,7 +77,7 @@ class RiskModel:
             raise SpecError(
                 "outcome",
                 got=repr(self.outcome)[:80],
-                expected="Survival, CompetingRisks, Binary, Continuous, Count or Ordinal",
+                expected="Survival, CompetingRisks, Binary, Continuous, MultiContinuous, Count or Ordinal",
                 do='Write RiskModel(Survival("time", "event")).',
             )
         if isinstance(self.covariates, str) or not all(isinstance(name, str) for name in self.covariates):
@@ -227,6 +229,10 @@ class RiskModel:
                     do="Leave them out, or model each cause as Survival.",
                 )
             model = build_competing_graph(response, design, moments, scaling.names, standardised, **options)
+        elif isinstance(response, PanelResponse):
+            is_known = self.method != "marginal"
+            inputs = (response, design, moments, scaling.names, standardised)
+            model = build_panel_graph(*inputs, is_known=is_known, interactions=interactions)
         else:
             outcome = next(iter(observed.values()))
             model = build_graph(
@@ -244,12 +250,15 @@ class RiskModel:
 def _report(tree: xr.DataTree, prepared: Prepared) -> xr.DataTree:
     """Bring effects to the outcome's units, and those of covariates and interactions to the covariates' own."""
     groups = {name: group.to_dataset() for name, group in tree.children.items()}
-    posterior, unit, scale = groups["posterior"], prepared.response.unit, prepared.scaling.scale
+    posterior, scale = groups["posterior"], prepared.scaling.scale
+    unit = xr.DataArray(prepared.response.unit, dims="response" if isinstance(prepared.response, Joint) else ())
     scales = {"covariate": scale, "interaction": scale[list(prepared.interactions.covariate)]}
-    posterior = posterior.assign(effect_factors=posterior["effect_factors"] * unit)
+    factors = posterior["effect_factors"]
+    posterior = posterior.assign(effect_factors=(factors * unit).transpose(*factors.dims))
     for name, dim in (("effects", "covariate"), ("interactions", "interaction")):
         if (standardised := f"standardised_{name}") in posterior:
             effects = posterior[standardised] * unit / xr.DataArray(scales[dim], dims=dim)
+            effects = effects.transpose(*posterior[standardised].dims)
             posterior = posterior.drop_vars(standardised).assign({f"effect_{dim}s": effects})
     reported = xr.DataTree.from_dict({**groups, "posterior": posterior})
     reported.attrs.update(tree.attrs)

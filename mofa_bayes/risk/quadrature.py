@@ -57,20 +57,18 @@ def stratified_nodes(n_draws: int, n_nodes: int) -> Array:
 def spread_nodes(n_draws: int, n_nodes: int, n_dims: int) -> Array:
     """Return equally likely points of N(0, I) in a few dimensions, for each draw others.
 
-    The draws share one additive sequence in the unit cube, whose steps are powers of 1 / phi with phi^(d+1) = phi + 1:
-    the golden ratio in one dimension, and what comes nearest to its evenness in more (Roberts 2018). So points pooled
-    over draws fill the space evenly, and each draw's own points nearly do.
+    The draws share one Halton sequence, so that points pooled over draws fill the space evenly, and each draw's own
+    nearly do.
 
     Returns
     -------
     Shape (n_draws, n_nodes, n_dims).
     """
-    phi = 2.0
-    for _ in range(60):
-        phi = (1 + phi) ** (1 / (n_dims + 1))
-    step = phi ** -np.arange(1.0, n_dims + 1)
-    place = np.mod(0.5 + step * np.arange(1, n_draws * n_nodes + 1)[:, None], 1.0)
-    points: Array = ndtri(np.clip(place, 1e-6, 1 - 1e-6)).reshape(n_draws, n_nodes, n_dims)
+    from scipy.stats.qmc import Halton
+
+    sequence = Halton(n_dims, scramble=False)
+    sequence.fast_forward(1)  # its first point is the corner
+    points: Array = ndtri(sequence.random(n_draws * n_nodes)).reshape(n_draws, n_nodes, n_dims)
     return points
 
 

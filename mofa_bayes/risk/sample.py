@@ -15,7 +15,7 @@ from mofa_bayes.risk.importance import LARGEST_K, Weighted, sample_weighted
 from mofa_bayes.risk.inputs import Scaling
 from mofa_bayes.risk.interactions import Interactions
 from mofa_bayes.risk.laplace import approximate, sample_cut
-from mofa_bayes.risk.response import Response
+from mofa_bayes.risk.response import Joint, Response
 from mofa_bayes.risk.sampling import Sampling, sample_nuts, warn_unconverged
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Prepared:
     spec: "RiskModel"
     moments: FactorMoments
     model: "pm.Model"
-    response: Response | CompetingResponse
+    response: Response | Joint | CompetingResponse
     scaling: Scaling
     names: tuple[str, ...]
     interactions: Interactions

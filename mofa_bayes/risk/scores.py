@@ -91,8 +91,8 @@ class Scores:
         DataError
             There is no such cause.
         """
-        causes = [str(name) for name in np.atleast_1d(self.dataset["cause"].values)] if "cause" in self.dataset else []
-        if cause not in causes or "cause" not in self.dataset.dims:
+        causes = [str(name) for name in self.dataset["cause"].values] if "cause" in self.dataset.dims else []
+        if cause not in causes:
             raise DataError(
                 "cause",
                 got=repr(cause),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mofa_bayes.data.outcomes import read_entry, read_intervals, read_times
 from mofa_bayes.errors import DataError, SpecError
 from mofa_bayes.risk.baselines import BASELINES, Baseline
+from mofa_bayes.risk.baselines.baseline import blunt_end
 from mofa_bayes.risk.links import log_one_minus_exp, log_sum_exp
 from mofa_bayes.risk.quadrature import hermite_nodes
 from mofa_bayes.risk.response import RISK, Array, Design, Labels, Parameters, Tensor
@@ -123,9 +124,9 @@ class Survival:
             lower, upper = observed["lower"], observed["upper"]
             event = np.isfinite(upper).astype(np.float64)
             time = np.where(event > 0, (lower + np.where(event > 0, upper, 0.0)) / 2, lower)
-            last_time = float(max(lower.max(), upper[event > 0].max()))
+            last_time = blunt_end(np.append(lower, upper[event > 0]))
         else:
-            time, event, last_time = observed["time"], observed["event"], float(observed["time"].max())
+            time, event, last_time = observed["time"], observed["event"], blunt_end(observed["time"])
         baseline = BASELINES[self.baseline].learn(time, event, self.n_intervals, entry=observed.get("entry"))
         return SurvivalResponse(baseline, last_time)
 

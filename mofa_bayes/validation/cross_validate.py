@@ -14,7 +14,7 @@ from mofa_bayes.engines.sampling import Sampling
 from mofa_bayes.engines.vi.settings import Ascent
 from mofa_bayes.errors import FitError
 from mofa_bayes.risk import Compiled, RiskModel
-from mofa_bayes.risk.inputs import read_predictors
+from mofa_bayes.risk.inputs import moments_of, read_predictors
 from mofa_bayes.spec import FactorModel
 from mofa_bayes.validation.fits import Engine, Fits
 from mofa_bayes.validation.plan import Plan, make_plan, require_jobs
@@ -125,6 +125,6 @@ def run_fold(task: Task, compiled: Compiled) -> dict[str, Scored]:
     train, held = task.plan.split(task.held)
     factor_rng, risk_rng = task.rng.spawn(2)
     post = task.how.fit_factors(train, factor_rng)
-    fitted = task.how.fit_risk(task.risk, post, task.plan.clinical, risk_rng, compiled)
-    moments = post.project(held)
-    return {MODEL: Scored.of(fitted, moments, task.plan.clinical, task.plan.horizons, task.n_draws)}
+    known, new = (task.how.pad(moments_of(own)) for own in (post, post.project(held)))
+    fitted = task.how.fit_risk(task.risk, known, task.plan.clinical, risk_rng, compiled)
+    return {MODEL: Scored.of(fitted, new, task.plan.clinical, task.plan.horizons, task.n_draws)}

@@ -16,7 +16,6 @@ from mofa_bayes.fitting.request import require_fit
 from mofa_bayes.posterior.moments import FactorMoments
 from mofa_bayes.posterior.posterior import Posterior
 from mofa_bayes.risk import Compiled, FittedRisk, RiskModel
-from mofa_bayes.risk.inputs import HasMoments
 from mofa_bayes.spec import FactorModel
 
 Engine = Literal["vi", "spectral", "gibbs", "nuts"]
@@ -78,10 +77,29 @@ class Fits:
             progress=False,
         )
 
+    def pad(self, moments: FactorMoments) -> FactorMoments:
+        """Add factors that are zero for everyone, up to the model's number.
+
+        Folds and views keep different numbers of factors, and risk models are compiled anew for each number: 6 s of the
+        6.1 that a fit took. An effect of nothing has its prior for a posterior and changes no prediction.
+        """
+        n_known, n_missing = len(moments.factors), self.spec.n_factors - len(moments.factors)
+        if n_missing <= 0:
+            return moments
+        covariance = np.zeros((len(moments.covariance), self.spec.n_factors, self.spec.n_factors))
+        covariance[:, :n_known, :n_known] = moments.covariance
+        return FactorMoments(
+            moments.subjects,
+            (*moments.factors, *(f"nothing {number + 1}" for number in range(n_missing))),
+            np.pad(moments.mean, ((0, 0), (0, n_missing))),
+            covariance,
+            moments.pattern,
+        )
+
     def fit_risk(
         self,
         risk: RiskModel,
-        train: FactorMoments | HasMoments,
+        train: FactorMoments,
         clinical: pd.DataFrame,
         rng: np.random.Generator,
         compiled: Compiled,

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.posterior.moments import FactorMoments
 from mofa_bayes.risk import Compiled, RiskModel
+from mofa_bayes.risk.inputs import moments_of
 from mofa_bayes.risk.response import Array
 from mofa_bayes.risk.sparse import fit_sparse, likelihood_of
 from mofa_bayes.validation.fits import Fits
@@ -95,6 +96,7 @@ class _Fold:
     def fit(self, train: FactorMoments, held: FactorMoments, *, with_clinical: bool) -> Candidate:
         """Fit a risk model to training patients and score both."""
         task, clinical = self.task, self.task.plan.clinical
+        train, held = task.how.pad(train), task.how.pad(held)
         risk = task.risk if with_clinical else replace(task.risk, covariates=())
         fitted = task.how.fit_risk(risk, train, clinical, self._spawn(), self.compiled)
         scored = Scored.of(fitted, held, clinical, task.plan.horizons, task.n_draws)
@@ -139,7 +141,7 @@ def _find_factors(
     how: Fits, train: MultiView, held: MultiView, rng: np.random.Generator
 ) -> tuple[FactorMoments, FactorMoments]:
     post = how.fit_factors(train, rng)
-    return post.factor_moments(), post.project(held)
+    return moments_of(post), moments_of(post.project(held))
 
 
 def _mix(candidates: Sequence[Candidate]) -> Scored:

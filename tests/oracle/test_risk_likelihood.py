@@ -96,12 +96,17 @@ def write_density(kind, clinical):
     return follow
 
 
+def shorten(times):
+    """Three digits, which is all that is stored of a cut point."""
+    return np.array([float(f"{time:.3g}") for time in times])
+
+
 def write_steps(time, event):
     """A piecewise hazard and where it jumps."""
-    cuts = np.quantile(time[event == 1], [0.25, 0.5, 0.75], method="inverted_cdf")
+    cuts = shorten(np.quantile(time[event == 1], [0.25, 0.5, 0.75], method="inverted_cdf"))
     walk = np.array([0.0, *np.cumsum(STEPS)])
     interval = np.array([int(np.sum(t > cuts)) for t in time])
-    centres = np.log([np.median(time[(event == 1) & (interval == j)]) for j in range(4)])
+    centres = np.log(shorten([np.median(time[(event == 1) & (interval == j)]) for j in range(4)]))
     bends = walk - np.polyval(np.polyfit(centres, walk, 1), centres)
     hazards = np.exp(LEVEL + TREND * (centres - centres.mean()) + ROUGHNESS * bends)
     return lambda t: hazards[int(np.sum(t > cuts))], cuts
@@ -121,7 +126,8 @@ def m_spline(t, knots, j, order):
 
 def write_spline(time, event):
     """A sum of M-splines and its knots: 3 intervals, so 6 cubic splines."""
-    inner, end = np.quantile(time[event == 1], [1 / 3, 2 / 3]), time.max()
+    digit = 10 ** (np.floor(np.log10(time.max())) - 2)
+    inner, end = shorten(np.quantile(time[event == 1], [1 / 3, 2 / 3])), np.ceil(time.max() / digit) * digit
     knots = np.array([0.0] * 4 + list(inner) + [end] * 4)
     centres = np.array(
         [

@@ -108,6 +108,17 @@ def causes(world: World, **columns: object) -> object:
     return read_causes(clinical(**columns), "months", "dead", IDS)
 
 
+def competing(world: World, causes: object = None, **columns: object) -> object:
+    outcome = mb.CompetingRisks("months", "dead", causes)
+    return outcome.learn(outcome.read(clinical(**columns), IDS))
+
+
+def clinical_of(world: World) -> pd.DataFrame:
+    subjects = world.post.factor_moments().subjects
+    rows = np.arange(len(subjects))
+    return pd.DataFrame({"months": rows + 1.0, "dead": rows % 3, "age": rows % 7}, index=list(subjects))
+
+
 def with_first(value: float, rest: float) -> list[float]:
     return [value, *[rest] * 59]
 
@@ -358,6 +369,26 @@ OUTCOMES = [
     Case("an entry that is no name", lambda w: mb.Survival("t", "dead", entry=3), SpecError, "entry=3"),
     Case("the same bound twice", lambda w: mb.Survival.interval("t", "t"), SpecError, "different columns"),
     Case("bounds with a new baseline", lambda w: mb.Survival.interval("a", "b", baseline="cox"), SpecError, "'cox'"),
+    Case("one cause", lambda w: competing(w, dead=1), DataError, "1 causes"),
+    Case("five causes", lambda w: competing(w, dead=np.arange(60) % 6), DataError, "5 causes"),
+    Case("a cause without events", lambda w: competing(w, {1: "a", 2: "b"}, dead=FLAGS), DataError, "no event of 'b'"),
+    Case("a cause without name", lambda w: competing(w, {1: "a", 3: "b"}, dead=FLAGS * 2), DataError, "without a name"),
+    Case("causes as a list", lambda w: competing(w, ["a", "b"]), SpecError, "causes"),
+    Case("one named cause", lambda w: competing(w, {1: "a"}), SpecError, "causes"),
+    Case("a cause numbered 0", lambda w: competing(w, {0: "a", 1: "b"}), SpecError, "causes"),
+    Case("two causes of one name", lambda w: competing(w, {1: "a", 2: "a"}), SpecError, "causes"),
+    Case("a cause with a slash", lambda w: competing(w, {1: "a/b", 2: "c"}), SpecError, "a/b"),
+    Case("a cause column named as time", lambda w: mb.CompetingRisks("t", "t"), SpecError, "different columns"),
+    Case("causes with a new baseline", lambda w: mb.CompetingRisks("t", "c", baseline="cox"), SpecError, "'cox'"),
+    Case("causes without intervals", lambda w: mb.CompetingRisks("t", "c", n_intervals=0), SpecError, "n_intervals"),
+    Case(
+        "competing risks with interactions",
+        lambda w: mb.RiskModel(mb.CompetingRisks("months", "dead"), ["age"], interactions=["age"]).build(
+            w.post, clinical_of(w)
+        ),
+        SpecError,
+        "interactions",
+    ),
     Case(
         "evaluation of late entrants",
         lambda w: mb.evaluate(

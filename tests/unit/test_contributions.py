@@ -1,5 +1,7 @@
 """What views put into a predictor: parts sum to the whole, and the value of a view is what measuring it buys."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,11 +13,12 @@ from mofa_bayes.errors import DataError, FitError
 from mofa_bayes.risk import FittedRisk
 from mofa_bayes.risk.binary import BinaryResponse
 from mofa_bayes.risk.inputs import Scaling
+from mofa_bayes.risk.interactions import Interactions
 
 N_DRAWS = 30
 
 
-def make_fitted(factors, seed=0):
+def make_fitted(factors, seed=0, pairs=()):
     """A risk model with known draws on the factors of a posterior, and one covariate."""
     rng = np.random.default_rng(seed)
     draws = {
@@ -23,6 +26,9 @@ def make_fitted(factors, seed=0):
         "effect_covariates": (("chain", "draw", "covariate"), 0.1 * rng.normal(size=(2, N_DRAWS, 1))),
         "intercept": (("chain", "draw"), rng.normal(size=(2, N_DRAWS))),
     }
+    if pairs:  # a covariate alone stands for all factors with it
+        own = 0.1 * rng.normal(size=(2, N_DRAWS, len(factors)))
+        draws["effect_interactions"] = (("chain", "draw", "interaction"), own)
     coords = {"factor": list(factors), "covariate": ["age"], "chain": [0, 1], "draw": np.arange(N_DRAWS)}
     return FittedRisk(
         spec=mb.RiskModel(mb.Binary("died"), ["age"]),
@@ -32,6 +38,7 @@ def make_fitted(factors, seed=0):
         factors=tuple(factors),
         n_subjects=80,
         fingerprint="abc",
+        interactions=Interactions.find(pairs, factors, ["age"]),
     )
 
 
@@ -79,6 +86,26 @@ def test_contributions_sum_where_views_count_and_have_heavy_tails(counted):
 
 def test_contributions_sum_under_draws_of_a_sampler(sampled):
     check_sums(*sampled)
+
+
+def test_contributions_sum_where_effects_depend_on_a_covariate(cohort, post):
+    fitted, clinical = make_fitted(post.factor_names, pairs=("age",)), ages(cohort.views.subjects)
+    table = fitted.contributions(post, cohort.views, clinical)
+    predictor = fitted.predict(post.project(cohort.views), clinical).linear_predictor
+    total = table.groupby("subject", sort=False)["contribution"].sum()
+    np.testing.assert_allclose(total.to_numpy(), predictor["mean"].to_numpy(), rtol=0, atol=1e-8)
+    plain = make_fitted(post.factor_names).contributions(post, cohort.views, clinical)
+    assert not np.allclose(plain["contribution"], table["contribution"])
+    with pytest.raises(FitError, match="interactions"):
+        fitted.value_of_views(post, cohort.views)
+
+
+def test_models_of_several_responses_are_refused(cohort, post):
+    fitted = make_fitted(post.factor_names)
+    several = fitted.tree["posterior"].to_dataset().expand_dims(response=["a", "b"], axis=2)
+    fitted = replace(fitted, tree=xr.DataTree.from_dict({"posterior": several}))
+    with pytest.raises(FitError, match="several responses"):
+        fitted.contributions(post, cohort.views, ages(cohort.views.subjects))
 
 
 def test_new_patients_in_any_order_have_the_same_contributions(cohort, post):

@@ -5,10 +5,11 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from unit.validating import N_SUBJECTS, RISK, SPEC, SURVIVAL, TIMES, learn_at_once, make_cohort
+from unit.validating import N_SUBJECTS, RISK, SPEC, SURVIVAL, TIMES, echo, learn_at_once, make_cohort
 
 import mofa_bayes as mb
 from mofa_bayes.errors import DataError, FileError, FitError, SpecError
+from mofa_bayes.validation import running
 from mofa_bayes.validation.fits import Fits
 from mofa_bayes.validation.folds import deal_folds
 
@@ -263,6 +264,20 @@ def test_risk_models_are_fitted_for_real(cohort):
     assert cv.risks().risk.shape[0] == 40
     (estimate,) = cv.evaluate(n_bootstrap=20).query("metric == 'harrell_c'")["estimate"]
     assert estimate > 0.65
+
+
+def test_processes_return_folds_in_order_and_errors_as_they_are():
+    options = {"n_jobs": 2, "keep": None, "progress": False, "title": "echo"}
+    found = running.run_folds([3, 1, 2], echo, **options)
+    assert [len(own.scored["model"].log_score) for own in found] == [3, 1, 2]
+    with pytest.raises(DataError, match="task"):
+        running.run_folds([1, 0], echo, **options)
+
+
+def test_progress_is_shown_where_somebody_watches(monkeypatch, capsys):
+    monkeypatch.setattr(running, "is_watched", lambda: True)
+    running.run_folds([1, 2], echo, n_jobs=1, keep=None, progress=True, title="echoing")
+    assert "echoing" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -67,6 +67,18 @@ def test_correlation_of_residuals_is_that_which_was_planted(pathways):
     assert abs(table.loc["planted", "correlation"]) < 0.05
 
 
+def test_correlated_errors_widen_the_error_of_a_set_by_their_share(pathways):
+    """e^2 grows by c v (m - 1) / m, c the residuals' correlation and v the mean variance of the set's loadings."""
+    views, post, sets = pathways
+    own = {"null7": sets["null7"]}
+    plain, wide = (enrichment_draws(post, "rna", own, sign="signed", views=data) for data in (None, views))
+    spread = post.loadings("rna").sel(feature_rna=own["null7"]).var(("chain", "draw")).mean("feature_rna")
+    added = wide["correlation"].item() * spread * (SIZE - 1) / SIZE
+    gained = (wide["error"] ** 2 - plain["error"] ** 2).sel(set="null7")
+    np.testing.assert_allclose(gained, added.broadcast_like(gained), rtol=1e-3)
+    assert np.isnan(plain["correlation"].item())
+
+
 def test_p_of_sets_without_enrichment_is_uniform_when_loadings_are_known():
     """Loadings of every feature from one law, draws without spread: P(p < a) = a for random sets."""
     rng = np.random.default_rng(0)
@@ -92,6 +104,15 @@ def test_probability_of_enrichment_is_the_share_of_the_mixture_above_zero():
     assert row["difference"] == pytest.approx(mixture.mean(), abs=0.003)
     assert row["lower"] == pytest.approx(np.quantile(mixture, 0.05), abs=0.01)
     assert row["p"] == pytest.approx(2 * min(row["probability"], 1 - row["probability"]))
+
+
+def test_many_draws_are_thinned_evenly_over_the_chains():
+    rng = np.random.default_rng(8)
+    post = plant_posterior(np.zeros((2400, 3, 1)), {"rna": rng.standard_normal((2400, 12, 1))}, chains=2)
+    draws = enrichment_draws(post, "rna", {"s": ["rna_0", "rna_1"]}, min_size=2, sign="signed")
+    assert draws["draw"].values.tolist() == list(range(0, 1200, 3))
+    own = post.loadings("rna").isel(chain=1, draw=6, factor=0).values
+    assert draws["difference"].isel(chain=1, draw=2).item() == pytest.approx(own[:2].mean() - own[2:].mean())
 
 
 def test_uncertain_loadings_make_enrichment_less_sure():

@@ -204,6 +204,26 @@ def test_variance_explained_of_means_is_near_that_of_mofapy2(foreign):
     assert 0.1 < float(own.sel(view="mutations")) < 0.9
 
 
+def test_without_data_noise_is_unknown_and_counts_have_a_variance_of_their_own(foreign, tmp_path):
+    path = tmp_path / "model.hdf5"
+    path.write_bytes(foreign.read_bytes())
+    with h5py.File(path, "r+") as file:
+        damage(file, "model_options/likelihoods", [b"gaussian", b"poisson", b"gaussian"])
+        rate = np.concatenate([values[...] for values in file["data/mutations"].values()]).mean(axis=0)
+        for place in ("data/rna", "intercepts", "variance_explained", "model_options/ard_factors"):
+            del file[place]
+    post = mb.read_mofa(path)
+    assert np.isnan(post.noise_sd("rna")).all()
+    assert post.has_view("rna").all()
+    total = mb.variance_explained(post)["total"].squeeze()
+    assert np.isnan(total.sel(view="rna"))
+    assert 0 < total.sel(view="mutations") < 1
+    latent, has_noise = post.latent_variance("mutations")
+    np.testing.assert_allclose(latent, rate / (1 - np.exp(-rate)) ** 2)
+    assert not has_noise.any()
+    assert post.spec.factors == mb.StandardFactors()
+
+
 def test_means_survive_saving(foreign, tmp_path):
     post = mb.read_mofa(foreign)
     post.save(tmp_path / "fit.nc")
@@ -267,6 +287,12 @@ DAMAGES = {
     "a soft link": replace(DATA, lambda file: file.update({DATA: h5py.SoftLink("/expectations/W/rna")})),
     "bytes of another file": replace(
         FACTORS, lambda file: file.create_dataset(FACTORS, (3, 20), "f8", external=[("/etc/passwd", 0, 480)])
+    ),
+    "more names than bytes": replace(
+        "samples/site A", lambda file: file.create_dataset("samples/site A", (2**27,), h5py.string_dtype(), chunks=True)
+    ),
+    "more weights than bytes": replace(
+        "expectations/W/rna", lambda file: file.create_dataset("expectations/W/rna", (2**17, 2**17), "f8", chunks=True)
     ),
     "more than memory": replace(DATA, lambda file: file.create_dataset(DATA, (2**20, 2**20), "f8", chunks=True)),
 }

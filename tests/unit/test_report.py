@@ -12,10 +12,12 @@ from typer.testing import CliRunner
 
 import mofa_bayes as mb
 from mofa_bayes.cli import app
-from mofa_bayes.errors import DataError, FileError, FitError
+from mofa_bayes.commands.journal import exit_code_of
+from mofa_bayes.errors import ConvergenceWarning, DataError, FileError, FitError
 from mofa_bayes.export.report.features import MOST_ROWS, collect_features
+from mofa_bayes.export.report.inputs import read_views_of
+from mofa_bayes.export.report.risk import label_effects
 from mofa_bayes.export.report.write import embed
-from mofa_bayes.risk.scores import Scores
 
 EVIL = "</script><script>document.title='owned'</script>"
 
@@ -109,6 +111,31 @@ def test_patients_are_in_it_where_they_are_asked_for(post, tmp_path):
     assert "Whose risk?" not in path.read_text()
 
 
+@pytest.mark.parametrize("labels", [("category", "probability"), ("response", "predicted")])
+def test_scores_of_other_outcomes_are_reported(post, tmp_path, labels):
+    dim, estimate = labels
+    frame = make_scores(post).to_frame().rename(columns={"time": dim, "risk": estimate})
+    frame[dim] = frame[dim].map({2.0: "<b>low</b>", 5.0: "high"})
+    if estimate == "predicted":
+        frame[["predicted", "lower", "upper"]] = 70 * frame[["predicted", "lower", "upper"]] + 20
+    path = tmp_path / "report.html"
+    mb.write_report(post, path, scores=frame, include_patients=True)
+    curves = read_data(path)["scores"]
+    assert [curve["place"] for curve in curves] == ["<b>low</b>", "high"]
+    wide = curves[0]["low"] <= frame[estimate].min() and frame[estimate].max() <= curves[1]["high"]
+    assert wide
+    assert curves[0]["low"] == (20.0 if estimate == "predicted" else 0.0)
+    assert "<b>low" not in path.read_text()
+    assert f"{estimate} ({dim} high)" in path.read_text()
+
+
+def test_effects_on_several_responses_are_told_apart(post):
+    effects = pd.DataFrame(
+        {"response": ["a", "b"], "term": ["F1", "F1"], "mean": [1.0, 2.0], "lower": 0.0, "upper": 3.0}
+    )
+    assert label_effects(effects)["label"].tolist() == ["F1, a", "F1, b"]
+
+
 def test_small_groups_are_not_counted(cohort, tmp_path):
     views = cohort.views.keep_views(["rna"])
     subjects = [s for s, has in views.has_view("rna").to_series().items() if has]
@@ -186,7 +213,7 @@ def test_what_cannot_be_reported_is_refused(post, cohort, tmp_path):
     with pytest.raises(DataError, match="scores: got other columns"):
         mb.write_report(post, path, scores=pd.DataFrame({"risk": [0.2]}))
     frame = make_scores(post).to_frame()
-    with pytest.raises(DataError, match="risks outside"):
+    with pytest.raises(DataError, match="not from 0 to 1"):
         mb.write_report(post, path, scores=frame.assign(risk=1.2))
     with pytest.raises(DataError, match="level"):
         mb.write_report(post, path, level=95)
@@ -199,23 +226,40 @@ def test_what_cannot_be_reported_is_refused(post, cohort, tmp_path):
     assert not path.exists()
 
 
+def save_views(views, folder):
+    folder.mkdir()
+    for view in views.names:
+        own = views[view].sel(subject=views.has_view(view))
+        frame = pd.DataFrame(own.values, own["subject"].values, list(views.features(view)))
+        frame.to_parquet(folder / f"{view}.parquet")
+
+
 def test_the_command_line_writes_it(post, cohort, tmp_path):
     post.save(tmp_path / "fit.nc")
-    scores = make_scores(post)
-    assert isinstance(scores, Scores)
-    scores.to_parquet(tmp_path / "scores.parquet")
-    (tmp_path / "views").mkdir()
-    for view in cohort.views.names:
-        own = cohort.views[view].sel(subject=cohort.views.has_view(view))
-        frame = pd.DataFrame(own.values, own["subject"].values, list(cohort.views.features(view)))
-        frame.to_parquet(tmp_path / "views" / f"{view}.parquet")
+    make_scores(post).to_parquet(tmp_path / "scores.parquet")
+    save_views(cohort.views, tmp_path / "views")
     out = tmp_path / "report.html"
-    arguments = ["report", str(tmp_path / "fit.nc"), "--views", str(tmp_path / "views")]
-    done = CliRunner().invoke(app, [*arguments, "--risk", str(tmp_path / "scores.parquet"), "--out", str(out)])
+    arguments = ["report", str(tmp_path / "fit.nc"), "--out", str(out), "--scores", str(tmp_path / "scores.parquet")]
+    done = CliRunner().invoke(app, [*arguments, "--views", str(tmp_path / "views")])
     assert done.exit_code == 0, done.output
     assert "Whose risk?" in out.read_text()
     assert "replications" in out.read_text()
     (tmp_path / "scores.parquet").write_bytes(b"PAR1")
-    done = CliRunner().invoke(app, [*arguments, "--risk", str(tmp_path / "scores.parquet"), "--out", str(out)])
-    assert done.exit_code == 1
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == exit_code_of(FileError("a", got="b", expected="c", do="d"))
     assert "Parquet" in done.stderr
+
+
+def test_views_are_read_as_they_were_for_the_fit(cohort, tmp_path):
+    """With the likelihoods and the preparation of the fit, from a folder or a MuData."""
+    measured = cohort.views.keep_views(["ehr", "meth"])
+    has = measured.has_view("ehr").values | measured.has_view("meth").values
+    measured = measured.sel([s for s, own in zip(measured.subjects, has, strict=True) if own])
+    prepared = mb.prepare(measured, {"meth": [mb.steps.Winsorise()]})
+    settings = mb.Ascent(max_iterations=3)
+    with pytest.warns(ConvergenceWarning):
+        post = mb.fit(prepared, mb.FactorModel(n_factors=2), n_draws=20, settings=settings, progress=False)
+    save_views(measured, tmp_path / "views")
+    mb.to_mudata(post, measured).write(tmp_path / "views.h5mu")
+    for place in ("views", "views.h5mu"):
+        assert read_views_of(post, tmp_path / place).fingerprint == prepared.fingerprint

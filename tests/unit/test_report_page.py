@@ -227,8 +227,8 @@ def test_hostile_names_are_shown_and_not_run(visit, tmp_path):
     page.get_by_role("tab", name="Which features?").click()
     assert sorted(column(page, "#loadings", "feature")) == sorted(views.features("lab"))
     page.get_by_label("Search features").fill("onerror")
-    assert page.locator("#count").inner_text() == "1 loadings"
-    assert page.title() == "lab: 1 factors"
+    assert page.locator("#count").inner_text() == "1 loading"
+    assert page.title() == "lab: 1 factor"
     assert page.locator("img").count() == 0
 
 

@@ -104,6 +104,16 @@ def test_one_view_is_written_to_an_anndata(post, cohort, tmp_path):
     assert back.n_obs == int(cohort.views.has_view("meth").sum())
 
 
+def test_means_alone_are_written_with_no_standard_deviation(post, cohort, tmp_path):
+    mb.export_mofa(post, tmp_path / "model.hdf5", cohort.views.sel(post.subjects))
+    means_alone = mb.read_mofa(tmp_path / "model.hdf5")
+    out = mb.to_anndata(means_alone, cohort.views, view="meth")
+    np.testing.assert_allclose(out.varm["LFs"], means(post, "meth"))
+    assert np.isnan(out.varm["LFs_sd"]).all()
+    assert np.isnan(out.obsm["X_mofa_sd"]).all()
+    assert np.isfinite(out.obsm["X_mofa"]).all()
+
+
 def test_targets_that_do_not_fit_are_refused(post, shuffled, cohort):
     del shuffled.mod["meth"]
     with pytest.raises(DataError, match="no modality 'meth'"):

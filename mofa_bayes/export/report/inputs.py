@@ -4,14 +4,23 @@ from pathlib import Path
 
 import pandas as pd
 
+from mofa_bayes.data.annotated import read_mudata
 from mofa_bayes.data.multiview import MultiView
-from mofa_bayes.data.readers import read_views
+from mofa_bayes.data.readers import read_frames
 from mofa_bayes.errors import FileError
 from mofa_bayes.posterior import Posterior
+from mofa_bayes.posterior.project import as_views, prepare_new
 
 
 def read_views_of(post: Posterior, folder: str | Path) -> MultiView:
-    """Read the views of a fit from a folder, with the likelihoods that the fit had.
+    """Read the views of a fit, with the likelihoods that it had, and prepare them as they were for it.
+
+    Parameters
+    ----------
+    post
+        The fit.
+    folder
+        A folder of tables, or an `.h5mu` or `.h5ad` file.
 
     Raises
     ------
@@ -20,14 +29,11 @@ def read_views_of(post: Posterior, folder: str | Path) -> MultiView:
     DataError
         A table cannot be used as the view.
     """
-    moments = post.tree.children["moments"].to_dataset()
-    likelihoods = {}
-    for view in post.views:
-        kinds = post.likelihoods(view).values
-        # The levels of a categorical variable are features of their own, and their column has its name.
-        variables = moments[f"variable_{view}"].values if f"variable_{view}" in moments else post.features(view)
-        likelihoods[view] = {str(name): str(kind) for name, kind in zip(variables, kinds, strict=True)}
-    return read_views(folder, names=post.views, likelihoods=likelihoods, uninformative="drop")
+    if Path(folder).suffix in (".h5mu", ".h5ad"):
+        measured = read_mudata(Path(folder), views=post.views, uninformative="drop")
+    else:
+        measured = as_views(post.tree, read_frames(folder, known=post.views)).drop_uninformative()
+    return prepare_new(post.tree, measured)
 
 
 def read_score_table(path: str | Path) -> pd.DataFrame:

@@ -4,17 +4,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from mofa_bayes.errors import DataError
-from mofa_bayes.export.report.sections import LEAST_SHOWN, Answer, Section, by_horizon
+from mofa_bayes.export.report.scores import ScoreTable, name_place
+from mofa_bayes.export.report.sections import LEAST_SHOWN, Answer, Section
 from mofa_bayes.export.report.tables import Table, as_table
 from mofa_bayes.risk import Evaluation, FittedRisk
+from mofa_bayes.risk.response import EXPECTATION
+
+Array = NDArray[np.float64]
 
 _N_BINS = 20
 
 
 def describe_risk(
-    risk: FittedRisk | None, scores: pd.DataFrame | None, evaluation: Evaluation | None, *, level: float
+    risk: FittedRisk | None, scores: ScoreTable | None, evaluation: Evaluation | None, *, level: float
 ) -> Answer:
     """Say what raises the risk, how good the scores are, and how they are spread."""
     tables: list[Table] = []
@@ -24,22 +28,22 @@ def describe_risk(
     lead = []
     if risk is not None:
         effects = risk.effects(level=level)
-        ratio = risk.response.ratio
+        scale = f"log {risk.response.ratio.replace('_', ' ')}" if risk.response.ratio else "change of the outcome"
+        caption = f"Effects, {scale} per unit, with {100 * level:g} % intervals"
         lead.append(f"Outcome {risk.spec.outcome!r} of {risk.n_subjects:,} subjects, method {risk.spec.method}.")
-        tables.append(
-            as_table(f"Effects, log {ratio.replace('_', ' ')} per unit, with {100 * level:g} % intervals", effects)
-        )
-        figures["effects"] = f"Effects, log {ratio.replace('_', ' ')} per unit, with {100 * level:g} % intervals"
-        data["effects"] = _records(effects[["term", "mean", "lower", "upper"]].rename(columns={"term": "label"}))
+        tables.append(as_table(caption, effects))
+        figures["effects"] = caption
+        data["effects"] = _records(label_effects(effects))
         notes.append("A factor's unit is about one standard deviation; a covariate's is its own.")
     if scores is not None:
-        summary, histogram = _summarise(scores)
-        lead.append(f"Scores of {scores['subject'].nunique():,} subjects.")
-        tables.append(
-            as_table("Scores over subjects", summary, percent=[str(name) for name in summary if name != "time"])
+        summary, histograms = _summarise(scores)
+        lead.append(f"Scores of {scores.n_subjects:,} subjects.")
+        percent = [] if scores.labels is EXPECTATION else [str(name) for name in summary if name != scores.labels.dim]
+        tables.append(as_table("Scores over subjects", summary, percent=percent))
+        figures["scores"] = (
+            f"How many subjects have which {scores.labels.estimate.replace('predicted', 'expected value')}"
         )
-        figures["scores"] = "How many subjects have which risk"
-        data["scores"] = histogram
+        data["scores"] = histograms
         notes.append(
             "The interval of a score holds uncertainty of factors and parameters, not the outcome's own chance. Bars "
             f"of fewer than {LEAST_SHOWN} subjects are not shown."
@@ -64,40 +68,36 @@ def describe_risk(
     return section, data
 
 
-def read_scores(scores: object) -> pd.DataFrame:
-    """Check a table of scores, as `Scores.to_frame` makes it.
-
-    Raises
-    ------
-    DataError
-        Columns are absent, or risks are not probabilities.
-    """
-    wanted = ("subject", "time", "risk", "lower", "upper")
-    if not isinstance(scores, pd.DataFrame) or not set(wanted) <= set(scores.columns):
-        raise DataError(
-            "scores",
-            got=type(scores).__name__ if not isinstance(scores, pd.DataFrame) else "other columns",
-            expected=f"a table with columns {', '.join(wanted)}",
-            do="Pass fitted.predict(...), or what scores.to_parquet wrote.",
-        )
-    risk = pd.to_numeric(scores["risk"], errors="coerce")
-    if not len(scores) or not risk.between(0, 1).all():
-        raise DataError("scores", got="risks outside 0 to 1", expected="probabilities", do="Make the scores again.")
-    return scores
+def label_effects(effects: pd.DataFrame) -> pd.DataFrame:
+    """Rows of a forest: what stands before the term names the response that it is an effect on."""
+    before = [str(name) for name in effects.columns[: list(effects.columns).index("term")]]
+    label = effects["term"].astype(str)
+    for name in before:
+        label = label + ", " + effects[name].astype(str)
+    return effects[["mean", "lower", "upper"]].assign(label=label)
 
 
-def _summarise(scores: pd.DataFrame) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
-    """Quantiles of risk by horizon, and how many subjects fall into each twentieth."""
+def _summarise(scores: ScoreTable) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+    """Quantiles of the estimates by time, category or response, and how many subjects fall into each of 20 ranges."""
     rows, histograms = [], []
-    for horizon, own in by_horizon(scores):
-        risk = own["risk"].to_numpy(dtype=np.float64)
-        row: dict[str, object] = {"time": float(horizon)} if horizon else {}
-        row |= dict(zip(("10 %", "median", "90 %"), np.quantile(risk, [0.1, 0.5, 0.9]), strict=True))
-        row |= {"mean risk": risk.mean(), "mean width of interval": float((own["upper"] - own["lower"]).mean())}
+    for place, own in scores.by_place():
+        values = own["estimate"].to_numpy(dtype=np.float64)
+        row: dict[str, object] = {scores.labels.dim: place} if place else {}
+        row |= dict(zip(("10 %", "median", "90 %"), np.quantile(values, [0.1, 0.5, 0.9]), strict=True))
+        row |= {"mean": values.mean(), "mean width of interval": float((own["upper"] - own["lower"]).mean())}
         rows.append(row)
-        counts, _ = np.histogram(risk, bins=_N_BINS, range=(0, 1))
-        histograms.append({"time": horizon, "counts": np.where(counts < LEAST_SHOWN, 0, counts).tolist()})
+        low, high = _round_range(values) if scores.labels is EXPECTATION else (0.0, 1.0)
+        counts, _ = np.histogram(values, bins=_N_BINS, range=(low, high))
+        shown = np.where(counts < LEAST_SHOWN, 0, counts).tolist()
+        histograms.append({"place": place, "low": low, "high": high, "counts": shown})
     return pd.DataFrame(rows), histograms
+
+
+def _round_range(values: Array) -> tuple[float, float]:
+    """Find a round range around values, whose ends are nobody's own."""
+    low, high = float(values.min()), float(values.max())
+    step = 10.0 ** np.floor(np.log10(high - low)) if high > low else 1.0
+    return float(f"{step * np.floor(low / step):.6g}"), float(f"{step * (np.floor(high / step) + 1):.6g}")
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -117,7 +117,8 @@ def _plain(value: object) -> object:
 
 def _curves(table: pd.DataFrame, across: str, columns: list[str]) -> list[dict[str, Any]]:
     columns = [across, *columns]
+    places = table["time"].map(name_place)
     return [
-        {"time": horizon, "points": _records(own[columns].rename(columns={across: "x"}))}
-        for horizon, own in by_horizon(table)
+        {"place": place, "points": _records(table.loc[places == place, columns].rename(columns={across: "x"}))}
+        for place in places.drop_duplicates()
     ]

@@ -1,6 +1,5 @@
 """What the report says of a fit, question by question: tables and the numbers of figures, nothing of one patient."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +9,7 @@ import pandas as pd
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.explain import sharing, summarise, variance_explained
 from mofa_bayes.export.report.features import collect_features
+from mofa_bayes.export.report.scores import ScoreTable
 from mofa_bayes.export.report.tables import Table, as_table
 from mofa_bayes.posterior import Posterior
 from mofa_bayes.posterior.diagnose import diagnose
@@ -80,8 +80,8 @@ def describe_fit(post: Posterior, views: MultiView | None) -> Answer:
         percent = ["missing within"]
     n_features = sum(len(post.features(view)) for view in post.views)
     lead = (
-        f"{sizes['factor']} latent factors of {sizes['subject']:,} subjects, learned from {n_features:,} features in "
-        f"{len(post.views)} {'view' if len(post.views) == 1 else 'views'} by engine {attrs['engine']}."
+        f"{_plural(sizes['factor'], 'latent factor')} of {_plural(sizes['subject'], 'subject')}, learned from "
+        f"{_plural(n_features, 'feature')} in {_plural(len(post.views), 'view')} by engine {attrs['engine']}."
     )
     return Section(
         key="fit",
@@ -167,17 +167,18 @@ def list_features(post: Posterior, *, level: float) -> Answer:
     return Section(key="features", question="Which features?", lead=lead, notes=tuple(notes)), {"features": data}
 
 
-def list_patients(post: Posterior, scores: pd.DataFrame | None) -> Answer:
+def list_patients(post: Posterior, scores: ScoreTable | None) -> Answer:
     """List each patient's factors and risk: only where asked for."""
     moments = post.factor_moments().sel(post.subjects)
     table = pd.DataFrame(moments.mean, columns=list(moments.factors))
     table.insert(0, "subject", list(moments.subjects))
     if scores is not None:
-        for horizon, own in by_horizon(scores):
-            suffix = f" at {horizon}" if horizon else ""
-            risk = own.set_index("subject")[["risk", "lower", "upper"]].reindex(table["subject"])
-            for name in risk:
-                table[f"{name}{suffix}"] = risk[name].to_numpy()
+        names = {"estimate": scores.labels.estimate, "lower": "lower", "upper": "upper"}
+        for place, own in scores.by_place():
+            suffix = f" ({scores.labels.dim} {place})" if place else ""
+            risk = own.set_index("subject").reindex(table["subject"])
+            for name, shown in names.items():
+                table[f"{shown}{suffix}"] = risk[name].to_numpy()
     return Section(
         key="patients",
         question="Who?",
@@ -186,13 +187,8 @@ def list_patients(post: Posterior, scores: pd.DataFrame | None) -> Answer:
     ), {}
 
 
-def by_horizon(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Walk over the horizons of a table with a column `time`, which is NaN where there are none: named by ''."""
-    times = table["time"].to_numpy(dtype=np.float64)
-    if np.isnan(times).all():
-        yield "", table
-    for time in np.unique(times[~np.isnan(times)]):
-        yield f"{time:g}", table[times == time]
+def _plural(n: int, what: str) -> str:
+    return f"{n:,} {what}" + "s" * (n != 1)
 
 
 def _count(n: int) -> str:

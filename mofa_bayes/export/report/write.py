@@ -13,7 +13,8 @@ from mofa_bayes.atomic import replacing
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.errors import DataError
 from mofa_bayes.explain.summarise import require_aligned, require_level
-from mofa_bayes.export.report.risk import describe_risk, read_scores
+from mofa_bayes.export.report.risk import describe_risk
+from mofa_bayes.export.report.scores import read_scores
 from mofa_bayes.export.report.sections import (
     Answer,
     Section,
@@ -82,18 +83,17 @@ def write_report(
     _require_kinds(risk, evaluation)
     if views is not None:
         _require_same(post, views)
-    frame = scores.to_frame() if isinstance(scores, Scores) else scores
-    frame = None if frame is None else read_scores(frame)
+    table = None if scores is None else read_scores(scores)
     answers = [
         describe_fit(post, views),
         judge_fit(post, views, seed=seed),
         explain_views(post, level=level),
         list_features(post, level=level),
     ]
-    if risk is not None or frame is not None or evaluation is not None:
-        answers.append(describe_risk(risk, frame, evaluation, level=level))
+    if risk is not None or table is not None or evaluation is not None:
+        answers.append(describe_risk(risk, table, evaluation, level=level))
     if include_patients:
-        answers.append(list_patients(post, frame))
+        answers.append(list_patients(post, table))
     page = _render(post, answers)
     with replacing(path) as part:
         part.write_text(page, encoding="utf-8")
@@ -131,7 +131,7 @@ def _render(post: Posterior, answers: list[Answer]) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string((folder / "report.html.jinja").read_text(encoding="utf-8"))
     return template.render(
-        title=f"{', '.join(post.views)}: {len(post.factor_names)} factors",
+        title=f"{', '.join(post.views)}: {len(post.factor_names)} factor{'s' * (len(post.factor_names) > 1)}",
         sections=sections,
         views=post.views,
         factors=post.factor_names,

@@ -60,6 +60,20 @@ def crude_log_rate(time: Array, event: Array, entry: Array | None) -> float:
     return float(np.log(event.sum() / at_risk))
 
 
+def blunt(times: Array) -> Array:
+    """Round times to three digits, so that cut points that are stored with a model are no patient's own times."""
+    digit = 10.0 ** (np.floor(np.log10(np.maximum(times, 1e-300))) - 2)
+    rounded: Array = np.round(times / digit) * digit
+    return rounded
+
+
+def blunt_end(times: Array) -> float:
+    """Latest time, rounded up to three digits."""
+    latest = times.max()
+    digit = 10.0 ** (np.floor(np.log10(latest)) - 2)
+    return float(np.ceil(latest / digit - 1e-9) * digit)
+
+
 def bend_steps(log_time: Array, step_sd: Array) -> Array:
     """Map standard normal steps to a random walk without level and trend, shape (place, step).
 

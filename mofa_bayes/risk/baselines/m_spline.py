@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import BSpline
 
-from mofa_bayes.risk.baselines.baseline import LEVEL_SD, SHAPE_SD, bend_steps, crude_log_rate
+from mofa_bayes.risk.baselines.baseline import LEVEL_SD, SHAPE_SD, bend_steps, blunt, blunt_end, crude_log_rate
 from mofa_bayes.risk.response import Array, Design, Parameters, Tensor
 
 _DEGREE = 3
@@ -60,8 +60,8 @@ class MSpline:
     @classmethod
     def learn(cls, time: Array, event: Array, n_intervals: int, *, entry: Array | None = None) -> Self:
         """Place the knots; fewer result when event times are few or tied."""
-        seen, end = time[event > 0], float(time.max())
-        inner = np.unique(np.quantile(seen, np.linspace(0, 1, n_intervals + 1)[1:-1]))
+        seen, end = time[event > 0], blunt_end(time)
+        inner = np.unique(blunt(np.quantile(seen, np.linspace(0, 1, n_intervals + 1)[1:-1])))
         # a knot that all but meets another, or an end, carries a spline of no width
         apart = np.diff(inner, prepend=0.0) > 1e-6 * end
         knots = inner[apart & (inner < (1 - 1e-6) * end)]

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mofa_bayes.risk.baselines.baseline import LEVEL_SD, SHAPE_SD, bend_steps, crude_log_rate
+from mofa_bayes.risk.baselines.baseline import LEVEL_SD, SHAPE_SD, bend_steps, blunt, crude_log_rate
 from mofa_bayes.risk.response import Array, Design, Parameters, Tensor
 
 _ROUGHNESS = 0.5
@@ -49,10 +49,11 @@ class PiecewiseExponential:
     def learn(cls, time: Array, event: Array, n_intervals: int, *, entry: Array | None = None) -> Self:
         """Place the cut points; fewer intervals result when event times are few or tied."""
         seen = time[event > 0]
-        inner = np.unique(np.quantile(seen, np.linspace(0, 1, n_intervals + 1)[1:-1], method="inverted_cdf"))
-        cuts = inner[inner < seen.max()]
+        inner = np.quantile(seen, np.linspace(0, 1, n_intervals + 1)[1:-1], method="inverted_cdf")
+        cuts = np.unique(blunt(inner[inner < seen.max()]))
+        cuts = cuts[np.unique(np.searchsorted(cuts, seen, side="left"))[:-1]]  # an event in every interval
         position = np.searchsorted(cuts, seen, side="left")
-        centres = (np.median(seen[position == j]) for j in range(len(cuts) + 1))
+        centres = blunt(np.array([np.median(seen[position == j]) for j in range(len(cuts) + 1)]))
         return cls(tuple(map(float, cuts)), tuple(map(float, centres)), crude_log_rate(time, event, entry))
 
     def coords(self, suffix: str = "") -> dict[str, Array]:

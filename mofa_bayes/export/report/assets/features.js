@@ -81,7 +81,7 @@ function fillTable() {
   element("page").textContent = `${from} to ${state.page * PAGE + shown.length} of ${state.rows.length}`;
   element("previous").disabled = state.page === 0;
   element("next").disabled = state.page === last;
-  element("count").textContent = `${state.rows.length.toLocaleString("en")} loadings`;
+  element("count").textContent = `${state.rows.length.toLocaleString("en")} loading${state.rows.length === 1 ? "" : "s"}`;
 }
 
 function drawFeatures() {

@@ -99,7 +99,7 @@ function drawCurves(element, curves, title, draw) {
     element.append(holder);
     return [holder, curve];
   });
-  for (const [holder, curve] of pictures) draw(holder, curve, curve.time === "" ? title : `${title}, at ${curve.time}`);
+  for (const [holder, curve] of pictures) draw(holder, curve, curve.place ? `${title}: ${curve.place}` : title);
 }
 
 function drawLines(holder, curve, title, lines, square) {
@@ -116,7 +116,7 @@ function drawLines(holder, curve, title, lines, square) {
   svg.append(node("path", { class: "band", d: band(curve.points.map(clip), x, y) }));
   if (square) svg.append(node("path", { class: "other", d: `M${x(0)} ${y(0)}L${x(1)} ${y(1)}` }));
   for (const [kind, key] of lines) svg.append(node("path", { class: kind, d: path(curve.points.map(clip), x, y, key) }));
-  if (curve.time !== "") svg.append(text(box.right, box.bottom + 32, `horizon ${curve.time}`, "end"));
+  svg.append(text(box.right, box.bottom + 32, curve.place && `time ${curve.place}`, "end"));
 }
 
 const PLOTS = {
@@ -178,15 +178,16 @@ const PLOTS = {
     element.replaceChildren();
     drawCurves(element, DATA.scores, title, (holder, curve, name) => {
       const box = frameOf(holder, 180);
-      const svg = picture(holder, box.width, box.height, `${name}: ${curve.counts.join(", ")} in 20 ranges of risk`);
-      const x = scale(0, 1, box.left, box.right);
+      const svg = picture(holder, box.width, box.height, `${name}: ${curve.counts.join(", ")} subjects in 20 ranges`);
+      const x = scale(curve.low, curve.high, box.left, box.right);
+      const edge = (i) => x(curve.low + (i / curve.counts.length) * (curve.high - curve.low));
       const y = scale(0, Math.max(1, ...curve.counts), box.bottom, box.top);
       axes(svg, x, y, box);
       curve.counts.forEach((count, i) => {
-        const [from, to] = [x(i / 20) + 1, x((i + 1) / 20) - 1];
+        const [from, to] = [edge(i) + 1, edge(i + 1) - 1];
         svg.append(node("rect", { class: "mark", x: from, y: y(count), width: to - from, height: y(0) - y(count) }));
       });
-      if (curve.time !== "") svg.append(text(box.right, box.bottom + 32, `risk at ${curve.time}`, "end"));
+      svg.append(text(box.right, box.bottom + 32, curve.place, "end"));
     });
   },
 };
