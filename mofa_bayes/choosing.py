@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from mofa_bayes.card import render_card
 from mofa_bayes.data.categories import CATEGORICAL
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.tables import find_uninformative
@@ -45,7 +46,7 @@ class Choice:
         )
 
     def _repr_html_(self) -> str:
-        return f"<div><strong>{repr(self)[1:-1]}</strong>{self.table.round(4).to_html(border=0, index=False)}</div>"
+        return render_card(repr(self), self.table, index=False)
 
 
 def choose_n_factors(

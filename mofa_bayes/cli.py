@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mofa_bayes.commands.journal import exit_code_of
+from mofa_bayes.commands.pipeline import app as pipeline
 from mofa_bayes.errors import MofaBayesError, SpecError
 
 if TYPE_CHECKING:
@@ -108,6 +110,42 @@ def check(
 
 
 @app.command()
+def report(
+    fit: Annotated[Path, typer.Argument(help="A posterior, as post.save wrote it.", show_default=False)],
+    views: Annotated[
+        Path | None,
+        typer.Option(help="Folder (or .h5mu file) of the views of the fit, to hold it against.", show_default=False),
+    ] = None,
+    risk: Annotated[Path | None, typer.Option(help="A risk model, for its effects.", show_default=False)] = None,
+    scores: Annotated[Path | None, typer.Option(help="Scores, a Parquet file.", show_default=False)] = None,
+    include_patients: Annotated[
+        bool, typer.Option("--include-patients", help="Add a table of subjects: patient-level data.")
+    ] = False,
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("report.html"),
+) -> None:
+    """Write one HTML page that answers what was fitted, whether to believe it and what follows; it opens offline."""
+    console = Console()
+    with console.status("loading the libraries"):
+        from mofa_bayes.export import write_report
+        from mofa_bayes.export.report.inputs import read_score_table, read_views_of
+        from mofa_bayes.posterior import load
+        from mofa_bayes.risk.files import load_risk
+    try:
+        post = load(fit)
+        write_report(
+            post,
+            out,
+            views=None if views is None else read_views_of(post, views),
+            risk=None if risk is None else load_risk(risk),
+            scores=None if scores is None else read_score_table(scores),
+            include_patients=include_patients,
+        )
+    except MofaBayesError as error:
+        raise _fail(error) from error
+    console.print(f"wrote {escape(str(out))}", highlight=False, soft_wrap=True)
+
+
+@app.command()
 def models() -> None:
     """List the models of the zoo."""
     from mofa_bayes.zoo import list_models
@@ -169,4 +207,7 @@ def _as_table(title: str, frame: "pd.DataFrame") -> Table:
 
 def _fail(error: MofaBayesError) -> typer.Exit:
     Console(stderr=True).print(f"[bold red]error[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-    return typer.Exit(code=1)
+    return typer.Exit(code=exit_code_of(error))
+
+
+app.add_typer(pipeline)

@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.engines.vi.settings import Ascent
-from mofa_bayes.errors import FitError, IgnoredWarning, ModelWarning
+from mofa_bayes.errors import FitError, IgnoredWarning, ModelWarning, warn
 from mofa_bayes.fitting import fit
 from mofa_bayes.interrupts import heed_interrupts
 from mofa_bayes.posterior.posterior import Posterior
@@ -172,11 +172,10 @@ def _attach(post: Posterior, views: MultiView, error: SharedError, agreement: Ar
     tree["cross_fits"] = xr.DataTree(learned.assign(inflation=inflation))
     unsteady = [str(name) for name, low in zip(factors, agreement.min(axis=0) < _SAME, strict=True) if low]
     if unsteady:
-        warnings.warn(
+        warn(
             f"factors {', '.join(unsteady)} are not the same without some of the patients "
             f"(correlations down to {agreement.min():.2f}): they hang on a few of them",
             ModelWarning,
-            stacklevel=3,
         )
     return found
 

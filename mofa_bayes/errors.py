@@ -1,6 +1,12 @@
 """What goes wrong, said in four parts: what, got, expected, do."""
 
+import os
+import warnings
 from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+
+_PACKAGE = str(Path(__file__).parent) + os.sep
 
 
 class MofaBayesError(Exception):
@@ -19,6 +25,10 @@ class MofaBayesError(Exception):
     def __init__(self, what: str, *, got: str, expected: str, do: str) -> None:
         self.what, self.got, self.expected, self.do = what, got, expected, do
         super().__init__(f"{what}: got {got}; expected {expected}. {do}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exceptions are rebuilt from `args`, which lack the keywords: those of other processes would not arrive.
+        return partial(type(self), self.what, got=self.got, expected=self.expected, do=self.do), ()
 
 
 class DataError(MofaBayesError, ValueError):
@@ -55,6 +65,11 @@ class IgnoredWarning(MofaBayesWarning):
 
 class ModelWarning(MofaBayesWarning):
     """The model can be fitted to these data, but another would do better."""
+
+
+def warn(message: str, category: type[MofaBayesWarning]) -> None:
+    """Warn at the line, outside of this package, from which it was called; however deep inside the reason came up."""
+    warnings.warn(message, category, skip_file_prefixes=(_PACKAGE,))
 
 
 def name_some(names: Iterable[object], limit: int = 5) -> str:

@@ -1,6 +1,5 @@
 """Calibration: coverage of intervals, ranks of truths, and whether the ranks are uniform, as a value."""
 
-import html
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import pandas as pd
 from scipy.stats import chisquare
 
 from mofa_bayes.atomic import replacing
+from mofa_bayes.card import render_card
 from mofa_bayes.checking.replicate import LEVELS, QUANTITIES, Replicate
 
 
@@ -88,7 +88,7 @@ class Calibration:
 
     def _repr_html_(self) -> str:
         wide = self.table.pivot_table(index="quantity", columns="level", values="coverage", sort=False)
-        return f"<div><strong>{html.escape(repr(self)[1:-1])}</strong>{wide.round(3).to_html(border=0)}</div>"
+        return render_card(repr(self), wide)
 
 
 def summarise_replicates(engine: str, spec: str, found: Sequence[Replicate], notes: tuple[str, ...]) -> Calibration:

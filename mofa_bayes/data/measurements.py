@@ -132,3 +132,27 @@ def _read(clinical: pd.DataFrame | None, column: str, subjects: Sequence[str]) -
             do=_MISSING,
         )
     return values
+
+
+def read_panel(clinical: pd.DataFrame, columns: Sequence[str], subjects: Sequence[str]) -> Array:
+    """Read several real-valued outcomes, shape (subject, column), NaN where one was not measured.
+
+    Raises
+    ------
+    DataError
+        A row or a column is absent, a value is infinite, or a column has fewer than two different values.
+    """
+    rows = align_rows("outcome table", require_frame("outcome table", clinical), subjects)
+    values = np.column_stack([read_column("the outcome table", rows, column) for column in columns])
+    known = ~np.isnan(values)
+    lowest = np.where(known, values, np.inf).min(axis=0, initial=np.inf)
+    highest = np.where(known, values, -np.inf).max(axis=0, initial=-np.inf)
+    idle = [column for column, low, high in zip(columns, lowest, highest, strict=True) if not high > low]
+    if idle:
+        raise DataError(
+            "outcome columns",
+            got=f"{len(idle)} without two different values among these patients ({name_some(idle)})",
+            expected="columns that were measured in some of them, and vary",
+            do="Leave these columns out.",
+        )
+    return values

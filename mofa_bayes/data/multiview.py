@@ -1,7 +1,6 @@
 """MultiView: the same subjects seen through several views, immutable and labelled."""
 
 import hashlib
-import html
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from mofa_bayes.card import render_card
 from mofa_bayes.data.collect import Declared, Known, Levels, Likelihoods, collect
 from mofa_bayes.data.tables import find_uninformative
 from mofa_bayes.errors import DataError, name_some
@@ -260,8 +260,7 @@ class MultiView:
         return f"<MultiView: {self.n_subjects} subjects; features: {views}>"
 
     def _repr_html_(self) -> str:
-        table = self.summary().to_html(border=0, float_format=lambda x: f"{x:.1%}")
-        return f"<div><strong>{html.escape(repr(self)[1:-1])}</strong>{table}</div>"
+        return render_card(repr(self), self.summary(), percent={"fraction_missing_within"})
 
     def _require(self, view: str) -> str:
         if f"values_{view}" not in self.dataset:

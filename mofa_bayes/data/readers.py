@@ -43,6 +43,22 @@ def read_views(
     DataError
         A table cannot be used as a view.
     """
+    frames = read_frames(folder, names=names)
+    return MultiView.from_frames(
+        frames, likelihoods=likelihoods, levels=levels, subjects=subjects, uninformative=uninformative
+    )
+
+
+def read_frames(
+    folder: str | Path, *, names: Sequence[str] | None = None, known: Sequence[str] | None = None
+) -> dict[str, pd.DataFrame]:
+    """Read the tables of a folder as they are, those of `read_views`; with `known`, of these views alone.
+
+    Raises
+    ------
+    FileError, DataError
+        As in `read_views`.
+    """
     files = _list_tables(Path(folder))
     wanted = [name for name in files if name != _CLINICAL] if names is None else list(names)
     absent = [name for name in wanted if name not in files]
@@ -53,17 +69,17 @@ def read_views(
             expected=f"names among {name_some(files, 12)}",
             do="Correct the names.",
         )
-    frames = {name: _read_table(files[name]) for name in wanted}
+    if known is not None:
+        wanted = [name for name in wanted if name in known]
+    frames = {name: read_table_of_subjects(files[name]) for name in wanted}
     if not frames:
         raise FileError(
             f"folder {str(folder)!r}",
-            got="no view in it",
+            got="no view in it" if known is None else "no view that the model knows",
             expected="files named <view>.parquet or <view>.csv",
             do="Check the path; 'clinical' is not a view.",
         )
-    return MultiView.from_frames(
-        frames, likelihoods=likelihoods, levels=levels, subjects=subjects, uninformative=uninformative
-    )
+    return frames
 
 
 def read_clinical(folder: str | Path) -> pd.DataFrame:
@@ -84,7 +100,7 @@ def read_clinical(folder: str | Path) -> pd.DataFrame:
             expected="clinical.parquet or clinical.csv",
             do="Add the file, or read the table with pandas.",
         )
-    return _read_table(files[_CLINICAL])
+    return read_table_of_subjects(files[_CLINICAL])
 
 
 def _list_tables(folder: Path) -> Mapping[str, Path]:
@@ -107,7 +123,14 @@ def _list_tables(folder: Path) -> Mapping[str, Path]:
     return files
 
 
-def _read_table(path: Path) -> pd.DataFrame:
+def read_table_of_subjects(path: Path) -> pd.DataFrame:
+    """Read a table in Parquet or CSV, indexed by subject id as text.
+
+    Raises
+    ------
+    FileError, DataError
+        It cannot be read, or subject ids are missing or not unique.
+    """
     from pyarrow import ArrowException
 
     what = f"file {path.name!r}"

@@ -12,7 +12,7 @@ import xarray as xr
 
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.engines.sampling import Sampling
-from mofa_bayes.errors import ConvergenceWarning, FitError, MissingExtraError, ModelWarning, name_some
+from mofa_bayes.errors import ConvergenceWarning, FitError, MissingExtraError, ModelWarning, name_some, warn
 from mofa_bayes.graph.conditional import draw_factors_given
 from mofa_bayes.graph.model import graph
 from mofa_bayes.graph.patterns import can_integrate
@@ -185,11 +185,10 @@ def _warn_long(views: MultiView, spec: FactorModel, settings: Sampling, integrat
     hours = estimate_hours(views, spec, settings, integrated=integrated)
     if hours > _LONG_HOURS:
         n_parameters = spec.n_factors * sum(len(views.features(view)) for view in views.names)
-        warnings.warn(
+        warn(
             f"NUTS on {n_parameters:,} loadings will take about {hours:,.0f} hours, and its chains will hardly move: "
             'use engine="gibbs", or "vi"',
             ModelWarning,
-            stacklevel=5,
         )
 
 
@@ -260,5 +259,5 @@ def _judge(report: xr.Dataset, n_draws: int) -> bool:
         problems.append(f"{n_deepest} of {n_draws} trees were cut short: the posterior is too stretched for NUTS")
     if problems:
         advice = 'or use engine="gibbs"'
-        warnings.warn(f"NUTS: {'; '.join(problems)}; {advice}", ConvergenceWarning, stacklevel=5)
+        warn(f"NUTS: {'; '.join(problems)}; {advice}", ConvergenceWarning)
     return not problems

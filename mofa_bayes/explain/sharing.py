@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from mofa_bayes.explain.summarise import require_share
+from mofa_bayes.explain.summarise import require_aligned, require_share
 from mofa_bayes.explain.variance import variance_explained
 from mofa_bayes.posterior import Posterior
 
@@ -32,6 +32,7 @@ def sharing(post: Posterior, *, min_variance: float = 0.01) -> pd.DataFrame:
     DataError
         `min_variance` is not in (0, 1).
     """
+    require_aligned(post)
     require_share("min_variance", min_variance, "0.01 stands for 1 % of a view.")
     alone = variance_explained(post)["alone"].stack(point=("chain", "draw")).transpose("factor", "point", "view")
     is_active = alone.values >= min_variance

@@ -47,8 +47,8 @@ def require_share(what: str, value: object, do: str) -> None:
         raise DataError(what, got=repr(value)[:80], expected="a number in (0, 1)", do=do)
 
 
-def require_aligned(post: Posterior) -> None:
-    """Raise FitError when draws of the posterior differ by rotation, sign or order and cannot be averaged."""
+def require_aligned(post: Posterior, *, means_suffice: bool = False) -> None:
+    """Raise FitError when draws of the posterior differ by rotation, sign or order, or are means alone."""
     if not isinstance(post, Posterior):
         raise DataError("posterior", got=type(post).__name__, expected="a Posterior", do="Pass what mb.fit returned.")
     if not post.is_aligned:
@@ -58,6 +58,8 @@ def require_aligned(post: Posterior) -> None:
             expected="draws in one rotation, sign and order",
             do="Align it first.",
         )
+    if not means_suffice:
+        post.require_uncertainty("summary")
 
 
 def require_factors(post: Posterior, factors: Sequence[str] | None) -> list[str]:

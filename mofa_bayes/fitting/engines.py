@@ -1,6 +1,5 @@
 """One function per engine: from a request to a labelled tree."""
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ from mofa_bayes.engines.vi.known import find_known
 from mofa_bayes.engines.vi.layout import Layout, lay_out
 from mofa_bayes.engines.vi.settings import Ascent
 from mofa_bayes.engines.vi.starts import ascend_best
-from mofa_bayes.errors import IgnoredWarning
+from mofa_bayes.errors import IgnoredWarning, warn
 from mofa_bayes.fitting.request import N_DRAWS, Request
 from mofa_bayes.fitting.showing import showing_draws, showing_passes
 from mofa_bayes.posterior.build import build_tree
@@ -139,4 +138,4 @@ def _warn_ignored(request: Request) -> None:
     }
     for what, is_given in ignored.items():
         if is_given:
-            warnings.warn(f"engine 'spectral' does not use {what}", IgnoredWarning, stacklevel=5)
+            warn(f"engine 'spectral' does not use {what}", IgnoredWarning)

@@ -1,6 +1,5 @@
 """What is asked of an engine, and whether it can be done: everything is checked here, before anything is computed."""
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -10,7 +9,7 @@ from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.engines.sampling import LEAST_DRAWS, Sampling
 from mofa_bayes.engines.vi.memory import estimate_memory
 from mofa_bayes.engines.vi.settings import Ascent
-from mofa_bayes.errors import FitError, IgnoredWarning, ModelWarning, name_some
+from mofa_bayes.errors import FitError, IgnoredWarning, ModelWarning, name_some, warn
 from mofa_bayes.spec import FactorModel
 from mofa_bayes.spec.model import is_whole
 
@@ -107,7 +106,7 @@ def warn_unused(engine: str, settings: Ascent | Sampling | None, callback: objec
         own = getattr(settings, name) if isinstance(settings, Sampling) else getattr(Sampling(), name)
         unused += [] if own == getattr(Sampling(), name) else [name]
     for name in unused:
-        warnings.warn(f"engine {engine!r} does not use {name}", IgnoredWarning, stacklevel=3)
+        warn(f"engine {engine!r} does not use {name}", IgnoredWarning)
 
 
 def _require_seen(views: MultiView) -> None:
@@ -147,9 +146,8 @@ def _warn_large_counts(views: MultiView) -> None:
         is_count = np.isin(views.likelihoods(view).values, ("poisson", "negative_binomial"))
         usual = float(np.median(np.nanmean(views[view].values[:, is_count], axis=0))) if is_count.any() else 0.0
         if usual > _LARGE_COUNT:
-            warnings.warn(
+            warn(
                 f"view {view!r}: its counts are {usual:.0f} on average, where the bounds of count likelihoods are too "
                 "loose to climb; log1p of them as gaussian columns will do better",
                 ModelWarning,
-                stacklevel=4,
             )

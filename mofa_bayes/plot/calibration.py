@@ -1,4 +1,4 @@
-"""Is it calibrated: ranks of truths against what uniform ranks would show."""
+"""Is it calibrated: ranks of truths against what uniform ranks would show, and how often intervals hold."""
 
 from typing import TYPE_CHECKING
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from mofa_bayes.checking import Calibration
 from mofa_bayes.checking.replicate import N_RANKS
-from mofa_bayes.plot.axes import clear_frame, new_axes
+from mofa_bayes.plot.axes import add_legend, clear_frame, color_of, describe, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,10 +38,40 @@ def plot_ranks(calibration: Calibration, *, ax: "Axes | None" = None) -> "Axes":
             below = np.sort((entry["rank"] + 1) / (entry["n_draws"] + 1))
             share = np.searchsorted(below, place, side="right") / len(entry)
             label = str(quantity) if which == 0 else None
-            ax.plot(place, share - place, color=f"C{number}", linewidth=1.1, label=label)
+            ax.plot(place, share - place, color=color_of(number), linewidth=1.1, label=label)
     ax.set_xlabel("rank of the truth among draws, as a share", fontsize=8)
     ax.set_ylabel("share of replicates below, less uniform", fontsize=8)
     ax.set_title(f"{calibration.engine}: ranks over {calibration.n_replicates} replicates", fontsize=9)
     ax.legend(fontsize=7, frameon=False)
     clear_frame(ax)
+    return ax
+
+
+def plot_coverage(calibration: Calibration, *, ax: "Axes | None" = None) -> "Axes":
+    """Draw how often central intervals held the truth, less what they promise, with 95 % limits of the measurement.
+
+    Below 0 intervals are too narrow, above it too wide.
+
+    Parameters
+    ----------
+    calibration
+        What `mb.check_calibration` returned.
+    ax
+        Where to draw; a new figure when left out.
+    """
+    table = calibration.table
+    ax = new_axes(ax, 5.0, 3.2)
+    ax.axhline(0, color="black", linewidth=0.8)
+    quantities = table.groupby("quantity", sort=False)
+    for number, (quantity, own) in enumerate(quantities):
+        # Beside each other, or the limits of one would hide those of the next.
+        place = 100 * own["level"] + 0.8 * (number - (len(quantities) - 1) / 2)
+        miss, half = 100 * (own["coverage"] - own["level"]), 196 * own["se"].fillna(0.0)
+        color = color_of(number)
+        ax.vlines(place, miss - half, miss + half, color=color, linewidth=1.4)
+        ax.scatter(place, miss, color=color, s=16, label=str(quantity).replace("_", " "), zorder=3)
+    ax.set_xticks(sorted(100 * table["level"].unique()))
+    title = f"{calibration.engine}: coverage over {calibration.n_replicates} replicates, with 95 % limits"
+    describe(ax, x="level of the interval, %", y="covered, percentage points\nabove the level", title=title)
+    add_legend(ax)
     return ax

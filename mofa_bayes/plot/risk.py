@@ -1,53 +1,63 @@
-"""Whose risk: every patient's risk at one horizon with its interval, in order of risk."""
+"""Whose risk: what is predicted of every patient, with its interval, in order."""
 
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mofa_bayes.errors import DataError
-from mofa_bayes.plot.axes import BLUE, clear_frame, new_axes
+from mofa_bayes.plot.axes import BLUE, clear_frame, new_axes, plain
 from mofa_bayes.risk import Scores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def plot_risk(scores: Scores, *, time: float | None = None, ax: "Axes | None" = None) -> "Axes":
+def plot_risk(scores: Scores, *, time: float | str | None = None, ax: "Axes | None" = None) -> "Axes":
     """Draw risks with intervals, patients from the lowest risk to the highest; identifiers are not shown.
+
+    Of outcomes other than events, probabilities of a category or expected values are drawn in the same way.
 
     Parameters
     ----------
     scores
         Scores from `FittedRisk.predict`.
     time
-        One of the horizons of `scores`; the first when left out.
+        One of the horizons of `scores`, or of its categories or responses; the first when left out.
     ax
         Where to draw; a new figure when left out.
 
     Raises
     ------
     DataError
-        `time` is not a horizon of `scores`.
+        `scores` have no such horizon, category or response.
     """
-    frame = scores.to_frame()
-    horizons = frame["time"].drop_duplicates()
-    chosen = horizons.iloc[0] if time is None else time
-    if time is not None and chosen not in set(horizons):
+    frame, (dim, estimate) = scores.to_frame(), (scores.labels.dim, scores.labels.estimate)
+    places = list(frame[dim].drop_duplicates())
+    chosen = places[0] if time is None else time
+    if time is not None and chosen not in places:
         raise DataError(
-            "time",
+            dim,
             got=repr(time),
-            expected=f"one of {', '.join(f'{own:g}' for own in horizons)}",
-            do="Ask predict for this horizon.",
+            expected=f"one of {', '.join(_name(own) for own in places)}",
+            do=f"Ask predict for this {'horizon' if dim == 'time' else dim}.",
         )
-    own = frame if np.isnan(chosen) else frame[frame["time"] == chosen]
-    own = own.sort_values("risk")
+    # Binary outcomes have one time, which is NaN and equal to nothing.
+    own = frame if len(places) == 1 else frame[frame[dim] == chosen]
+    own = own.sort_values(estimate)
     place = np.arange(len(own))
     ax = new_axes(ax, 6.0, 3.2)
     ax.vlines(place, own["lower"], own["upper"], color=BLUE, alpha=0.35, linewidth=1.2)
-    ax.scatter(place, own["risk"], color=BLUE, s=6, zorder=3)
-    ax.set_ylim(0, 1)
-    ax.set_xlabel("patients, by risk", fontsize=8)
-    ax.set_ylabel("risk" if np.isnan(chosen) else f"risk by time {chosen:g}", fontsize=8)
-    ax.set_title(f"Risk with its {scores.level:.0%} interval (of the estimate, not of the outcome)", fontsize=9)
+    ax.scatter(place, own[estimate], color=BLUE, s=6, zorder=3)
+    if estimate != "predicted":
+        ax.set_ylim(0, 1)
+    what = {"time": "risk by time", "category": "probability of"}.get(dim, estimate)
+    ax.set_xlabel(f"patients, by {estimate}", fontsize=8)
+    ax.set_ylabel("risk" if chosen != chosen else f"{what} {_name(chosen)}", fontsize=8)
+    title = f"{estimate.capitalize()} with its {scores.level:.0%} interval (of the estimate, not of the outcome)"
+    ax.set_title(title, fontsize=9)
     clear_frame(ax)
     return ax
+
+
+def _name(place: object) -> str:
+    return f"{place:g}" if isinstance(place, float) else plain(place)

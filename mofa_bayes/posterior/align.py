@@ -1,7 +1,6 @@
 """align: bring the draws of a factor model to one rotation, sign, order and scale, before anything is averaged."""
 
 import json
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from mofa_bayes.errors import ConvergenceWarning, DataError, FitError
+from mofa_bayes.errors import ConvergenceWarning, DataError, FitError, warn
 from mofa_bayes.posterior.alignment_report import AlignmentReport
 from mofa_bayes.posterior.convergence import N_CHECKED, tabulate_convergence
 from mofa_bayes.posterior.matching import (
@@ -120,11 +119,10 @@ def align(
         notes=notes,
     )
     if not report.is_one_mode:
-        warnings.warn(
+        warn(
             f"chains found different factors ({repr(report).split('; ')[1][:-1]}): look at report.chains, and do not "
             "average over them",
             ConvergenceWarning,
-            stacklevel=2,
         )
     return out, report
 

@@ -1,12 +1,12 @@
 """AlignmentReport: how far draws and chains agree, before alignment and after it, as a value."""
 
-import html
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from mofa_bayes.card import render_card
 from mofa_bayes.posterior.convergence import COLUMNS
 
 
@@ -85,6 +85,4 @@ class AlignmentReport:
         )
 
     def _repr_html_(self) -> str:
-        notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
-        title = html.escape(repr(self)[1:-1])
-        return f"<div><strong>{title}</strong>{self.table.round(3).to_html(border=0, index=False)}{notes}</div>"
+        return render_card(repr(self), self.table, index=False, notes=self.notes)

@@ -116,15 +116,18 @@ def gather_rows(
     place = {subject: n for n, subject in enumerate(subjects)}
     mean = np.empty((len(subjects), len(factors)))
     pattern = np.empty(len(subjects), dtype=np.intp)
+    inclusion = np.empty(mean.shape) if rows[0].is_sparse else None
     covariances: list[Array] = []
     first = 0
     for block, own in zip(layout.blocks, rows, strict=True):
         target = np.array([place[layout.subjects[n]] for n in block.rows])
         mean[target] = own.mean
+        if inclusion is not None:
+            inclusion[target] = own.inclusion
         pattern[target] = first + (np.arange(block.n_rows) if len(own.covariance) == block.n_rows else 0)
         covariances.append(unpack(own.covariance, len(factors)))
         first += len(own.covariance)
-    return FactorMoments(subjects, factors, mean, np.concatenate(covariances), pattern)
+    return FactorMoments(subjects, factors, mean, np.concatenate(covariances), pattern, inclusion=inclusion)
 
 
 def draw_factors(moments: FactorMoments, n_draws: int, rng: np.random.Generator) -> np.ndarray:

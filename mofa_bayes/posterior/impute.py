@@ -25,7 +25,7 @@ def impute_views(
     views
         Views with the features of the fit.
     moments
-        Factors of the subjects of `views`.
+        Factors of the subjects of `views`; those that may be zero are drawn as such.
     level
         Probability that an interval holds.
     rng
@@ -54,7 +54,9 @@ def impute_views(
             n, d = rows[start : start + CHUNK], columns[start : start + CHUNK]
             for part in model.predict(moments, n, d, rng):
                 place_of = n[part.positions], d[part.positions]
-                mean[place_of], lower[place_of], upper[place_of] = _summarise(part.cells, level, rng)
+                mean[place_of], lower[place_of], upper[place_of] = _summarise(
+                    part.cells, level, rng, is_normal=moments.inclusion is None
+                )
         own = preprocessing.subset(view, views.features(view))
         missing = np.isnan(values)
         for name, array in ((f"mean_{view}", mean), (f"lower_{view}", lower), (f"upper_{view}", upper)):
@@ -92,11 +94,13 @@ def undo_preparation(filled: xr.Dataset, views: MultiView, measured: MultiView) 
     return xr.Dataset(restored)
 
 
-def _summarise(cells: Cells, level: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Predictive mean and interval of some cells (C,)."""
+def _summarise(
+    cells: Cells, level: float, rng: np.random.Generator, *, is_normal: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Predictive mean and interval of some cells (C,); of gaussian ones by their variance where factors are normal."""
     tails = [0.5 - level / 2, 0.5 + level / 2]
     mean = expect(cells).mean(axis=0)
-    if cells.likelihood == "gaussian":
+    if cells.likelihood == "gaussian" and is_normal:
         half = norm.ppf(tails[1]) * np.sqrt(cells.eta.var(axis=0, ddof=1) + cells.noise_variance)
         return mean, mean - half, mean + half
     lower, upper = np.quantile(draw(cells, rng), tails, axis=0)

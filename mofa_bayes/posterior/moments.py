@@ -29,6 +29,9 @@ class FactorMoments:
     given_loadings
         The same under the loadings of the fit as they are, where `covariance` also holds the error that is common to
         all subjects (`mb.cross_fit`). Risk models and imputation take these: they live in the coordinates of the fit.
+    inclusion
+        Probability that each factor of each subject is not zero (N, K), under `SpikeSlabFactors`; None where factors
+        are never zero. The moments hold either way.
     """
 
     subjects: tuple[str, ...]
@@ -37,6 +40,7 @@ class FactorMoments:
     covariance: Array
     pattern: NDArray[np.intp]
     given_loadings: "FactorMoments | None" = None
+    inclusion: Array | None = None
 
     def covariances(self) -> Array:
         """Covariance of every subject, shape (N, K, K)."""
@@ -46,6 +50,21 @@ class FactorMoments:
         """Variance b' V_n b of the factors along directions of shape (..., K); shape (..., N)."""
         by_pattern = np.einsum("...k,pkl,...l->...p", direction, self.covariance, direction)
         return np.asarray(by_pattern[..., self.pattern])
+
+    def draw(self, rows: NDArray[np.intp], n_draws: int, rng: np.random.Generator) -> Array:
+        """Draw the factors of some subjects (S, R, K): normal, or with `inclusion` zero or from a normal slab.
+
+        A factor that is not zero with probability p, and then N(m, v), has mean p m and mean square p (v + m^2), which
+        gives back the slab; given the loadings such factors are independent of each other.
+        """
+        mean, noise = self.mean[rows], rng.standard_normal((n_draws, len(rows), len(self.factors)))
+        if self.inclusion is None:
+            root = np.linalg.cholesky(self.covariance)[self.pattern[rows]]
+            return np.asarray(mean + np.einsum("nkl,snl->snk", root, noise, optimize=True))
+        share = np.maximum(self.inclusion[rows], 1e-300)
+        square = np.diagonal(self.covariance, axis1=1, axis2=2)[self.pattern[rows]] + np.square(mean)
+        slab_sd = np.sqrt(np.maximum(square / share - np.square(mean / share), 0.0))
+        return np.where(rng.random(noise.shape) < share, mean / share + slab_sd * noise, 0.0)
 
     def sel(self, subjects: Sequence[str]) -> "FactorMoments":
         """Return some subjects, in the order asked for; raise DataError when one is unknown."""
@@ -67,15 +86,21 @@ class FactorMoments:
             self.covariance,
             self.pattern[rows],
             None if own is None else own.sel(subjects),
+            None if self.inclusion is None else self.inclusion[rows],
         )
 
     def to_dataset(self) -> xr.Dataset:
-        """Label the moments: `factors_mean`, `factors_cov` (pattern, factor, factor_bis), `pattern_of` (subject)."""
+        """Label the moments: `factors_mean`, `factors_cov` (pattern, factor, factor_bis), `pattern_of` (subject).
+
+        With them `factors_inclusion` (subject, factor), where factors may be zero.
+        """
+        own = {} if self.inclusion is None else {"factors_inclusion": (("subject", "factor"), self.inclusion)}
         return xr.Dataset(
             {
                 "factors_mean": (("subject", "factor"), self.mean),
                 "factors_cov": (("pattern", "factor", "factor_bis"), self.covariance),
                 "pattern_of": (("subject",), self.pattern),
+                **own,
             },
             coords={
                 "subject": np.asarray(self.subjects, dtype=np.str_),
@@ -93,6 +118,7 @@ class FactorMoments:
             dataset["factors_mean"].values.astype(np.float64),
             dataset["factors_cov"].values.astype(np.float64),
             dataset["pattern_of"].values.astype(np.intp),
+            inclusion=dataset["factors_inclusion"].values if "factors_inclusion" in dataset else None,
         )
 
     @classmethod

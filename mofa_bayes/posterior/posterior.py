@@ -1,6 +1,5 @@
 """Posterior: draws and moments of a fitted factor model, with where they came from; never the raw data."""
 
-import html
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from mofa_bayes.card import render_card
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import Preprocessing
 from mofa_bayes.errors import DataError, FitError
@@ -92,6 +92,11 @@ class Posterior:
     def is_aligned(self) -> bool:
         """Whether draws of factors and loadings can be averaged."""
         return bool(self.tree.attrs["aligned"])
+
+    @property
+    def has_uncertainty(self) -> bool:
+        """Whether draws say how sure anything is; a file of another package may hold means alone."""
+        return bool(self.tree.attrs.get("has_uncertainty", 1))
 
     @property
     def bound(self) -> xr.DataArray:
@@ -203,6 +208,7 @@ class Posterior:
 
     def factor_moments(self) -> FactorMoments:
         """Mean and covariance of each subject's factors."""
+        self.require_uncertainty("moments of factors")
         self._require_patients()
         return FactorMoments.from_dataset(self._group("moments"))
 
@@ -227,6 +233,7 @@ class Posterior:
         DataError
             No view, or no feature of a view, is one the model knows.
         """
+        self.require_uncertainty("projection")
         return project_views(self.tree, new)
 
     def impute(
@@ -254,6 +261,7 @@ class Posterior:
         prepared (`mb.prepare`) the steps are undone: bounds of intervals keep their meaning, and `mean_<view>` is
         the value whose prepared value is the mean, for a bent scale nearer to the median.
         """
+        self.require_uncertainty("imputation")
         measured = as_views(self.tree, views)
         views = prepare_new(self.tree, measured)
         is_same = views.fingerprint == self.tree.attrs["data_fingerprint"] and not self.is_shareable
@@ -261,6 +269,34 @@ class Posterior:
         moments = moments.given_loadings or moments  # what turns factors turns loadings back, and no entry changes
         filled = impute_views(self.tree, views, moments, level=level, rng=make_rng(seed))
         return filled if views.preparation is None else undo_preparation(filled, views, measured)
+
+    def with_log_likelihood(self, views: MultiView) -> "Posterior":
+        """Return the posterior with a group `log_likelihood` in its tree, for `az.loo(post.tree)`.
+
+        Parameters
+        ----------
+        views
+            The data of the fit.
+
+        Returns
+        -------
+        Posterior
+            `tree["log_likelihood"]` holds `subject_density` (chain, draw, subject): the log density of each subject's
+            observed entries on the data's own scale, the factors integrated out (exactly where all features are
+            gaussian, by Laplace's method otherwise; see `posterior/diagnose/pointwise.py`). Leaving out a subject
+            predicts it as a new one. It is patient-level data.
+
+        Raises
+        ------
+        DataError
+            `views` are not those of the fit.
+        FitError
+            Factors may be zero, so that no closed form integrates them out, or there are means alone.
+        """
+        from mofa_bayes.posterior.diagnose.pointwise import add_log_likelihood
+
+        self.require_uncertainty("log likelihood")
+        return Posterior(add_log_likelihood(self, views))
 
     def save(self, path: str | Path, *, shareable: bool = False) -> None:
         """Write to a NetCDF file, atomically.
@@ -303,7 +339,17 @@ class Posterior:
         )
 
     def _repr_html_(self) -> str:
-        return f"<div><strong>{html.escape(repr(self)[1:-1])}</strong>{self.summary().to_html(border=0)}</div>"
+        return render_card(repr(self), self.summary())
+
+    def require_uncertainty(self, what: str) -> None:
+        """Raise FitError where the posterior holds means alone, which `what` cannot be computed from."""
+        if not self.has_uncertainty:
+            raise FitError(
+                f"{what} of a posterior",
+                got=f"one of {self.tree.attrs['engine']!r}, whose file holds means and no uncertainty",
+                expected="a posterior with draws",
+                do="Fit the data here with mb.fit; post.factors() and post.loadings(view) give the means.",
+            )
 
     def _require_patients(self) -> None:
         if self.is_shareable:

@@ -83,9 +83,7 @@ class ViewDraws:
     def predict(self, moments: FactorMoments, n: np.ndarray, d: np.ndarray, rng: np.random.Generator) -> list["Part"]:
         """Draw eta of cells (n, d), each (C,), likelihood by likelihood; of categorical ones the log probability."""
         people, where = np.unique(n, return_inverse=True)
-        root = np.linalg.cholesky(moments.covariance)[moments.pattern[people]]
-        noise = rng.standard_normal((len(self.loadings), len(people), root.shape[1]))
-        factors = moments.mean[people] + np.einsum("nkl,snl->snk", root, noise, optimize=True)
+        factors = moments.draw(people, len(self.loadings), rng)
         parts = []
         for likelihood in dict.fromkeys(self.likelihoods[d]):
             cells = np.flatnonzero(self.likelihoods[d] == likelihood)

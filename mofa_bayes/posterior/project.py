@@ -1,8 +1,7 @@
 """New patients: q(z* | x*) from stored loadings and noise, under any pattern of missing views and entries."""
 
-import warnings
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -17,8 +16,8 @@ from mofa_bayes.data.steps.preparation import Preparation
 from mofa_bayes.engines.vi.infer import infer_given_globals
 from mofa_bayes.engines.vi.known import find_known
 from mofa_bayes.engines.vi.layout import Layout, lay_out
-from mofa_bayes.engines.vi.rows import PartGlobals, RowPrior
-from mofa_bayes.errors import DataError, IgnoredWarning, name_some
+from mofa_bayes.engines.vi.rows import PartGlobals, RowPrior, Rows
+from mofa_bayes.errors import DataError, IgnoredWarning, name_some, warn
 from mofa_bayes.posterior.build import gather_rows, part_state
 from mofa_bayes.posterior.moments import FactorMoments
 from mofa_bayes.posterior.project_draws import is_of_draws, mix, take_points
@@ -53,11 +52,34 @@ def project_views(tree: xr.DataTree, new: MultiView | Mapping[str, pd.DataFrame]
     if "cross_fits" in tree.children:
         found, group_of = infer_new(tree, new)
         return SharedError.from_dataset(tree.children["cross_fits"].to_dataset()).widen(found, group_of)
+    points = (own.moments() for own in infer_points(tree, new))
+    return mix(points) if is_of_draws(tree) else next(points)
+
+
+def infer_points(tree: xr.DataTree, new: MultiView | Mapping[str, pd.DataFrame]) -> Iterator["Inference"]:
+    """Infer the factors of new subjects, given loadings, under each set of globals: one, but of draws many."""
     moments, views, preprocessing = _read(tree, new)
-    if not is_of_draws(tree):
-        return infer_views(moments, views, preprocessing)
     layout = _arrange(moments, views, preprocessing)
-    return mix(_infer(layout, own, views) for own in take_points(tree))
+    points: Iterable[xr.Dataset] = take_points(tree) if is_of_draws(tree) else (moments,)
+    if "cross_fits" in tree.children:
+        points = (take_loadings_as_noise(moments),)
+    for own in points:
+        yield _infer(layout, own, views.subjects)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Inference:
+    """q(z) of subjects under one set of globals: `known` by number of the layout's parts, `rows` by block."""
+
+    layout: Layout
+    known: Mapping[int, PartGlobals]
+    rows: tuple[Rows, ...]
+    subjects: tuple[str, ...]
+    factors: tuple[str, ...]
+
+    def moments(self) -> FactorMoments:
+        """Bring the rows to the order of the subjects."""
+        return gather_rows(self.layout, self.rows, self.subjects, self.factors)
 
 
 def infer_new(tree: xr.DataTree, new: MultiView | Mapping[str, pd.DataFrame]) -> tuple[FactorMoments, NDArray[np.intp]]:
@@ -68,7 +90,7 @@ def infer_new(tree: xr.DataTree, new: MultiView | Mapping[str, pd.DataFrame]) ->
     group_of = np.zeros(len(place), dtype=np.intp)
     for block in layout.blocks:
         group_of[[place[layout.subjects[n]] for n in block.rows]] = block.group
-    return _infer(layout, take_loadings_as_noise(moments), views), group_of
+    return _infer(layout, take_loadings_as_noise(moments), views.subjects).moments(), group_of
 
 
 def _read(
@@ -83,7 +105,7 @@ def _read(
 
 def infer_views(moments: xr.Dataset, views: MultiView, preprocessing: Preprocessing) -> FactorMoments:
     """Infer q(z) of subjects from stored moments; `views` has the views and features of the fit."""
-    return _infer(_arrange(moments, views, preprocessing), moments, views)
+    return _infer(_arrange(moments, views, preprocessing), moments, views.subjects).moments()
 
 
 def _arrange(moments: xr.Dataset, views: MultiView, preprocessing: Preprocessing) -> Layout:
@@ -91,11 +113,11 @@ def _arrange(moments: xr.Dataset, views: MultiView, preprocessing: Preprocessing
     return lay_out(views, preprocessing, find_known(views, preprocessing, groups))
 
 
-def _infer(layout: Layout, moments: xr.Dataset, views: MultiView) -> FactorMoments:
+def _infer(layout: Layout, moments: xr.Dataset, subjects: tuple[str, ...]) -> Inference:
     layout, globals_ = _with_fit(layout, moments)
     factors = tuple(str(name) for name in moments["factor"].values)
     rows = infer_given_globals(layout, globals_, lambda group: _prior_of(moments, group))
-    return gather_rows(layout, rows, views.subjects, factors)
+    return Inference(layout, globals_, rows, subjects, factors)
 
 
 def _prior_of(moments: xr.Dataset, group: int) -> RowPrior:
@@ -212,7 +234,7 @@ def _match(moments: xr.Dataset, known: list[str], new: MultiView) -> MultiView:
             do="Use the names of the fit.",
         )
     if foreign:
-        warnings.warn(f"views {name_some(foreign)} are not in the model and are left out", IgnoredWarning, stacklevel=4)
+        warn(f"views {name_some(foreign)} are not in the model and are left out", IgnoredWarning)
     variables: dict[str, xr.DataArray] = {}
     coords = {"subject": new.dataset["subject"].values}
     for view in known:
@@ -251,10 +273,9 @@ def _match_features(moments: xr.Dataset, view: str, new: MultiView) -> xr.DataAr
             do="Use the feature names of the fit.",
         )
     if unknown:
-        warnings.warn(
+        warn(
             f"view {view!r}: {len(unknown)} features that the model does not know are left out",
             IgnoredWarning,
-            stacklevel=5,
         )
     values = new[view].reindex({dim: features}).transpose("subject", dim)
     columns = moments[f"likelihood_{view}"].values == CATEGORICAL

@@ -127,6 +127,12 @@ class BinaryResponse:
         """Log probability of what was seen, shape (..., subject, node)."""
         return log_sigmoid(xp, design["sign"][:, None] * (parameters["intercept"][..., None, None] + predictor))
 
+    def draw(self, rng: np.random.Generator, predictor: Array, parameters: Parameters, design: Design) -> Array:  # noqa: ARG002
+        """Draw 0 or 1."""
+        risk: Array = expit(parameters["intercept"] + predictor)
+        happened: Array = (rng.uniform(size=risk.shape) < risk).astype(np.float64)
+        return happened
+
     def expect(self, predictor: Array, parameters: Parameters, places: NDArray[Any]) -> Array:  # noqa: ARG002
         """Return P(y = 1 | predictor), shape (draw, subject, node, 1)."""
         risk: Array = expit(parameters["intercept"][:, None, None, None] + predictor[..., None])
@@ -209,6 +215,12 @@ class ProbitResponse:
         """E[Phi(a + x)] = Phi((a + mean) / sqrt(1 + sd^2)): the predictor's error joins the liability's."""
         centre = parameters["intercept"][..., None] + mean
         return log_normal_cdf(xp, design["sign"] * centre / xp.sqrt(1.0 + sd**2))
+
+    def draw(self, rng: np.random.Generator, predictor: Array, parameters: Parameters, design: Design) -> Array:  # noqa: ARG002
+        """Draw 0 or 1."""
+        risk: Array = ndtr(parameters["intercept"] + predictor)
+        happened: Array = (rng.uniform(size=risk.shape) < risk).astype(np.float64)
+        return happened
 
     def expect(self, predictor: Array, parameters: Parameters, places: NDArray[Any]) -> Array:  # noqa: ARG002
         """Return P(y = 1 | predictor), shape (draw, subject, node, 1)."""

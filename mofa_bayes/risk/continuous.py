@@ -124,6 +124,12 @@ class ContinuousResponse:
         residual = design["value"] - parameters["intercept"][..., None] - mean
         return log_normal(xp, residual, parameters["noise_sd"][..., None] ** 2 + sd**2)
 
+    def draw(self, rng: np.random.Generator, predictor: Array, parameters: Parameters, design: Design) -> Array:  # noqa: ARG002
+        """Draw values."""
+        noise = parameters["noise_sd"] * rng.normal(size=predictor.shape)
+        drawn: Array = parameters["intercept"] + predictor + noise
+        return drawn
+
     def expect(self, predictor: Array, parameters: Parameters, places: NDArray[Any]) -> Array:  # noqa: ARG002
         """Return the expected outcome, shape (draw, subject, node, 1)."""
         expected: Array = parameters["intercept"][:, None, None, None] + predictor[..., None]

@@ -178,6 +178,13 @@ class CountResponse:
     def _log_mean(self, predictor: Tensor, parameters: Parameters, design: Design) -> Tensor:
         return parameters["intercept"][..., None, None] + design["log_exposure"][:, None] + predictor
 
+    def draw(self, rng: np.random.Generator, predictor: Array, parameters: Parameters, design: Design) -> Array:
+        """Draw counts."""
+        rate = np.exp(parameters["intercept"] + design["log_exposure"] + predictor)
+        size = _size_of(parameters)
+        counts: Array = rng.poisson(rate * rng.gamma(size, 1.0 / size, size=rate.shape)).astype(np.float64)
+        return counts
+
     def expect(self, predictor: Array, parameters: Parameters, places: NDArray[Any]) -> Array:  # noqa: ARG002
         """Return the expected count, shape (draw, subject, node, 1); the log exposure is part of the predictor."""
         expected: Array = np.exp(parameters["intercept"][:, None, None, None] + predictor[..., None])

@@ -1,25 +1,40 @@
 """FittedRisk: the posterior of a risk model, and what it says of effects and of patients."""
 
-import html
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from mofa_bayes.errors import DataError, MofaBayesWarning, SpecError, name_some
+from mofa_bayes.card import render_card
+from mofa_bayes.data.multiview import MultiView
+from mofa_bayes.errors import DataError, MofaBayesWarning, SpecError, name_some, warn
 from mofa_bayes.posterior.moments import FactorMoments
+from mofa_bayes.posterior.posterior import Posterior
+from mofa_bayes.risk.accuracy import N_CHECKED, QuadratureError, measure_quadrature
+from mofa_bayes.risk.competing import CompetingResponse
+from mofa_bayes.risk.competing_predict import (
+    average_incidences,
+    predict_incidences,
+    score_jointly,
+    tabulate_incidences,
+)
+from mofa_bayes.risk.contributions import split_predictors, value_views
 from mofa_bayes.risk.evaluation.risks import Risks
+from mofa_bayes.risk.files import write_risk
 from mofa_bayes.risk.inputs import HasMoments, Scaling, moments_of, read_predictors
-from mofa_bayes.risk.interactions import Interactions, combine
+from mofa_bayes.risk.interactions import Interactions, combine, find_profiles
+from mofa_bayes.risk.joint import JointPredictor
 from mofa_bayes.risk.kernels import Predictor, average_outcomes, predict_outcomes, split_blocks, thin
 from mofa_bayes.risk.marginal import log_marginal
-from mofa_bayes.risk.response import RISK, Array, Joint, Response, read_offset
+from mofa_bayes.risk.panel import find_cells, score_draws
+from mofa_bayes.risk.quadrature import root_of
+from mofa_bayes.risk.response import RISK, Array, Design, Joint, Response, read_offset
 from mofa_bayes.risk.scores import Scores
 
 if TYPE_CHECKING:
@@ -46,7 +61,7 @@ class FittedRisk:
         draw, covariate) per unit of the covariate, `effect_interactions` (chain, draw, interaction) per unit of both,
         all of them log hazard, odds or rate ratios, or differences of the outcome; and the baseline's parameters, which
         are those of a patient with mean covariates and factors 0. With several responses, effects and parameters have
-        the dim `response` after `draw`.
+        the dim `response` after `draw`, with competing risks `cause`.
     scaling
         Mean and sd of the covariates.
     factors
@@ -55,17 +70,20 @@ class FittedRisk:
         How many patients it was fitted to.
     fingerprint
         Of the posterior that gave the factors, or empty.
+    quadrature_error
+        How far the integrals over factors are from exact; None where factors are taken as known.
     interactions
         Factors whose effect depends on a covariate.
     """
 
     spec: "RiskModel"
-    response: Response
+    response: Response | Joint | CompetingResponse
     tree: xr.DataTree
     scaling: Scaling
     factors: tuple[str, ...]
     n_subjects: int
     fingerprint: str
+    quadrature_error: QuadratureError | None = field(default=None)
     interactions: Interactions = field(default_factory=Interactions)
 
     def effects(self, *, level: float = 0.95) -> pd.DataFrame:
@@ -155,7 +173,12 @@ class FittedRisk:
         if is_beyond.any():
             shown = ", ".join(f"{time:g}" for time in places[is_beyond])
             message = f"Horizons {shown} lie beyond the longest follow-up; the baseline hazard is extrapolated there."
-            warnings.warn(message, ExtrapolationWarning, stacklevel=2)
+            warn(message, ExtrapolationWarning)
+        if isinstance(self.response, CompetingResponse):
+            joint, parameters = self._joint_predictor(moments, clinical), self._parameters()
+            risks = predict_incidences(self.response, joint, parameters, places, level, self.spec.n_nodes)
+            dataset = tabulate_incidences(self.response, risks, moments.subjects, places, joint)
+            return Scores(dataset=dataset, level=level, provenance=self._provenance(post))
         labels = self.response.labels
         coords = {"subject": np.asarray(moments.subjects, dtype=np.str_), labels.dim: places}
         if isinstance(self.response, Joint):
@@ -179,6 +202,7 @@ class FittedRisk:
         *,
         times: Sequence[float] | None = None,
         n_draws: int = 400,
+        cause: str | None = None,
     ) -> Risks:
         """Predict every subject under draws of the parameters, averaged over the subject's factors.
 
@@ -189,9 +213,11 @@ class FittedRisk:
         ----------
         n_draws
             How many draws, evenly spaced among all.
+        cause
+            Of competing risks, the one whose risk is asked for.
         """
         horizons = self.response.require_times(times)
-        if self.response.labels is not RISK:
+        if self.response.labels is not RISK or isinstance(self.response, Joint):
             raise DataError(
                 "draws of risks",
                 got=f"a model of {self.spec.outcome!r}",
@@ -199,27 +225,95 @@ class FittedRisk:
                 do="Use predict, whose intervals hold what is uncertain.",
             )
         moments = self._moments_of(post)
-        predictor, parameters = self._predictor(moments, clinical), self._parameters()
-        kept = thin(len(predictor.mean), n_draws)
-        predictor = predictor.take(kept)
+        parameters = self._parameters()
+        kept = thin(len(next(iter(parameters.values()))), n_draws)
         own = {name: draws[kept] for name, draws in parameters.items()}
+        if isinstance(self.response, CompetingResponse):
+            joint, c = self._joint_predictor(moments, clinical).take(kept), self.response.require_cause(cause)
+            risks = average_incidences(self.response, joint, own, horizons, self.spec.n_nodes)[..., c]
+            return Risks(moments.subjects, horizons, risks, joint.mean[..., c], cause=self.response.codes[c])
+        predictor = self._predictor(moments, clinical).take(kept)
         risk = average_outcomes(self.response, predictor, own, horizons, self.spec.n_nodes)
         return Risks(moments.subjects, horizons, risk, predictor.mean)
 
-    def log_likelihood(self, post: FactorMoments | HasMoments, clinical: pd.DataFrame) -> xr.DataArray:
+    def contributions(
+        self,
+        post: Posterior,
+        views: MultiView | Mapping[str, pd.DataFrame],
+        clinical: pd.DataFrame | None = None,
+        *,
+        level: float = 0.95,
+    ) -> pd.DataFrame:
+        """Say what each view and each covariate put into a patient's predictor.
+
+        b'm_n = sum_m b'V_n W_m' Sigma_m^-1 (x_nm - mu_m), additive and exact whatever is missing, and g_c (c_n - mean)
+        for each covariate. Summed over the rows of a patient, `contribution` is the mean linear predictor of
+        `predict(post.project(views), clinical)`.
+
+        Parameters
+        ----------
+        post
+            The posterior whose factors the model was fitted to.
+        views
+            Views of the patients: those of the fit, or new ones.
+        clinical
+            Covariates, indexed by subject; may be left out when the model has none.
+        level
+            Probability of the intervals, which are over draws of the effects.
+
+        Returns
+        -------
+        One row for each subject and source: `subject, source, kind` (view or covariate), `is_seen, contribution, sd,
+        lower, upper, level`. A view that the patient lacks contributes exactly 0.
+
+        Raises
+        ------
+        FitError, DataError
+            `post` is not the posterior of the fit, its factors are sparse, or covariates are absent.
+        """
+        _require_level(level)
+        return split_predictors(self, post, views, clinical, level)
+
+    def value_of_views(
+        self, post: Posterior, views: MultiView | Mapping[str, pd.DataFrame], *, level: float = 0.95
+    ) -> pd.DataFrame:
+        """Say what measuring a view that a patient lacks would buy: b'V_S b - b'V_(S+m) b.
+
+        Parameters and errors as in `contributions`.
+
+        Returns
+        -------
+        One row for each subject and view that it lacks: `subject, view, value`, the expected reduction of the
+        predictor's variance if all features of the view were seen, `lower, upper, level` over draws of the effects,
+        `variance`, the predictor's variance now, and `share`, the part of it that would go.
+        """
+        _require_level(level)
+        return value_views(self, post, views, level)
+
+    def log_likelihood(
+        self, post: FactorMoments | HasMoments, clinical: pd.DataFrame, *, n_nodes: int | None = None
+    ) -> xr.DataArray:
         """Log likelihood of each subject under each draw, dims (chain, draw, subject), for cross-validation.
 
-        `plugin` and `cut` models are scored as they predict: see `predict`.
+        `plugin` and `cut` models are scored as they predict: see `predict`. `n_nodes` is that of the model when left
+        out.
         """
+        n_nodes = self.spec.n_nodes if n_nodes is None else n_nodes
         moments = self._moments_of(post)
         design = self.response.design(self.spec.outcome.read(clinical, moments.subjects))
         parameters = self._parameters()
-        predictor = self._predictor(moments, clinical)
-        values = np.empty(predictor.mean.shape)
-        for draws in split_blocks(len(values), predictor.mean.shape[1] * self.spec.n_nodes):
-            own = {name: draw[draws] for name, draw in parameters.items()}
-            normal = predictor.mean[draws], predictor.sd[draws]
-            values[draws] = log_marginal(np, self.response, *normal, own, design, self.spec.n_nodes)
+        if isinstance(self.response, CompetingResponse):
+            joint = self._joint_predictor(moments, clinical)
+            values = score_jointly(self.response, joint, parameters, design, n_nodes)
+        elif isinstance(self.response, Joint):
+            values = self._score_jointly(moments, clinical, design)
+        else:
+            predictor = self._predictor(moments, clinical)
+            values = np.empty(predictor.mean.shape)
+            for draws in split_blocks(len(values), predictor.mean.shape[1] * n_nodes):
+                own = {name: draw[draws] for name, draw in parameters.items()}
+                normal = predictor.mean[draws], predictor.sd[draws]
+                values[draws] = log_marginal(np, self.response, *normal, own, design, n_nodes)
         chains, draws_each = (self.tree["posterior"].sizes[dim] for dim in ("chain", "draw"))
         return xr.DataArray(
             values.reshape(chains, draws_each, -1),
@@ -232,20 +326,49 @@ class FittedRisk:
             name="log_likelihood",
         )
 
+    def check_quadrature(self, post: FactorMoments | HasMoments, clinical: pd.DataFrame) -> "FittedRisk":
+        """Return this fit with its `quadrature_error` at these patients; warn where it is large."""
+        n_draws = self.tree["posterior"].sizes["draw"]
+        kept = np.unique(np.linspace(0, n_draws - 1, N_CHECKED).astype(np.intp))
+        few = replace(
+            self,
+            tree=xr.DataTree.from_dict({"posterior": self.tree["posterior"].to_dataset().isel(draw=kept, chain=[0])}),
+        )
+
+        def score(n_nodes: int) -> Array:
+            values: Array = few.log_likelihood(post, clinical, n_nodes=n_nodes).values[0]
+            return values
+
+        return replace(self, quadrature_error=measure_quadrature(score, self.spec.n_nodes))
+
     def summary(self) -> pd.DataFrame:
         """Effects with 95 % intervals, indexed by term. Holds no patient's data."""
         return self.effects().set_index("term")
+
+    def save(self, path: str | Path) -> None:
+        """Write to a NetCDF file, atomically; `mb.load_risk` reads it. Nothing of a patient is in it.
+
+        Raises
+        ------
+        FileError
+            The place cannot be written; what was there before is untouched.
+        """
+        write_risk(self, Path(path))
 
     def __repr__(self) -> str:
         terms = f"{len(self.factors)} factors, {len(self.scaling.names)} covariates"
         return f"<FittedRisk: {self.spec.outcome!r}, {self.spec.method}; {terms}; {self.n_subjects} subjects>"
 
     def _repr_html_(self) -> str:
-        table = self.summary().to_html(border=0, float_format=lambda x: f"{x:.3g}")
-        return f"<div><strong>{html.escape(repr(self)[1:-1])}</strong>{table}</div>"
+        return render_card(repr(self), self.summary())
 
     def _moments_of(self, post: FactorMoments | HasMoments) -> FactorMoments:
         moments = moments_of(post)
+        self.require_factors(moments)
+        return moments
+
+    def require_factors(self, moments: FactorMoments) -> None:
+        """Raise DataError unless the factors are those of the fit."""
         if moments.factors != self.factors:
             raise DataError(
                 "factors",
@@ -253,7 +376,10 @@ class FittedRisk:
                 expected=f"those of the fit, in its order ({name_some(self.factors)})",
                 do="Project these patients with the posterior that was used in the fit: post.project(new_views).",
             )
-        return moments
+
+    def effects_of(self, what: Literal["factors", "covariates", "interactions"]) -> Array:
+        """Draws of the effects, chains one after the other, (draw, [response,] term)."""
+        return self._draws(f"effect_{what}")
 
     def _predict_each(
         self, response: Joint, moments: FactorMoments, clinical: pd.DataFrame | None, level: float
@@ -267,6 +393,29 @@ class FittedRisk:
             at = {name: draws[kept, part] for name, draws in parameters.items()}
             each.append(predict_outcomes(own, predictor, at, own.require_times(None), level, self.spec.n_nodes))
         return {name: np.concatenate([values[name] for values in each], axis=1) for name in each[0]}
+
+    def _score_jointly(self, moments: FactorMoments, clinical: pd.DataFrame, design: Design) -> Array:
+        """Log density of each subject's responses under each draw, a block of draws at a time."""
+        covariates = read_predictors(clinical, self.scaling.names, moments.subjects).to_numpy(dtype=np.float64)
+        centred, parameters = covariates - self.scaling.centre, self._parameters()
+        factors, slopes, changes = map(self._draws, ("effect_factors", "effect_covariates", "effect_interactions"))
+        pairs = self.interactions
+        moderators, spread = pairs.moderate(centred), pairs.spread(factors.shape[-1])
+        profiles = find_profiles(moments, moderators)
+        is_uncertain = float(self.spec.method != "plugin")
+        cells, of_group = find_cells(design["is_known"], profiles.profile, root_of(is_uncertain * profiles.covariance))
+        moved = moments.mean[:, list(pairs.factor)] * moderators
+        blocks = []
+        for draws in split_blocks(len(factors), design["value"].size * (1 + len(pairs.names))):
+            mean = moments.mean @ np.swapaxes(factors[draws], 1, 2) + centred @ np.swapaxes(slopes[draws], 1, 2)
+            mean = mean + moved @ np.swapaxes(changes[draws], 1, 2)
+            effects = factors[draws]
+            if pairs.names:
+                own = profiles.moderators[of_group][:, None, :] * changes[draws, None]
+                effects = effects[:, None] + own @ spread
+            at = {name: draw[draws] for name, draw in parameters.items()}
+            blocks.append(score_draws(effects, mean, at, design, cells))
+        return np.concatenate(blocks)
 
     def _predictor(
         self,
@@ -286,6 +435,13 @@ class FittedRisk:
         predictor = combine(moments, factors, centred, slopes, self.interactions, changes)
         is_known = self.spec.method == "plugin"
         return Predictor(predictor.mean, np.zeros_like(predictor.sd)) if is_known else predictor
+
+    def _joint_predictor(self, moments: FactorMoments, clinical: pd.DataFrame | None) -> JointPredictor:
+        """Predictors of all causes under each draw; `plugin` believes that z is m."""
+        covariates = read_predictors(clinical, self.scaling.names, moments.subjects).to_numpy(dtype=np.float64)
+        offset = np.swapaxes(self._draws("effect_covariates") @ (covariates - self.scaling.centre).T, 1, 2)
+        predictor = JointPredictor.combine(moments, self._draws("effect_factors"), offset)
+        return predictor.known() if self.spec.method == "plugin" else predictor
 
     def _draws(self, name: str) -> Array:
         """Draws of a parameter, chains one after the other, shape (chain * draw, ...)."""

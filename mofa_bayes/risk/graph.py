@@ -1,55 +1,26 @@
 """The marginal likelihood as a PyMC model: how an outcome arises from factors that are known only as Gaussians."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-from scipy.special import ndtri
-
 from mofa_bayes.posterior.moments import FactorMoments
-from mofa_bayes.risk.marginal import log_marginal
+from mofa_bayes.risk.effects import FactorPrior, Strength, draw_covariate_effects, draw_factor_effects
+from mofa_bayes.risk.interactions import Interactions, find_profiles
+from mofa_bayes.risk.observe import observe
 from mofa_bayes.risk.quadrature import root_of
 from mofa_bayes.risk.response import Array, Design, Response, Tensor, tensors
-from mofa_bayes.spec.priors import require_positive
 
 if TYPE_CHECKING:
     import pymc as pm
 
 Method = Literal["marginal", "plugin", "cut"]
 _EPSILON = 1e-12
-_N_SCALES = 12
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Strength:
-    """Prior scales of effects.
-
-    Attributes
-    ----------
-    covariates
-        Normal sd of the effect of a covariate per its own sd: 2.5 log units, a ratio of 12. Light on purpose: clinical
-        covariates are few and chosen for a reason, and are hardly shrunk.
-    factors
-        Half-normal scale of the sd s_k of factor k's effect per unit of the factor (about its sd): scale 1 is a ratio
-        of 2.7, as strong as prognostic factors get. Each factor has its own s_k: an effect that data put at zero is
-        pulled to zero, a strong one is left alone. In a normal-means calculation at standard error 0.2 the mean squared
-        error of a null effect falls to 0.52 of that without shrinkage (N(0, 1): 0.92), so that factors which predict
-        nothing cost little beside clinical covariates, and 95 % intervals of effects from 0 to 1 cover 93 to 98 %. One
-        s shared by all factors shrinks nulls more, but also a lone true effect: among 10 factors (N = 300, reliability
-        0.5) its posterior mean was 0.53, and 0.73 so; and the spike of that prior at b = 0 is where chains get stuck.
-    """
-
-    covariates: float = 2.5
-    factors: float = 1.0
-
-    def __post_init__(self) -> None:
-        require_positive("prior scale of covariate effects", self.covariates)
-        require_positive("prior scale of factor effects", self.factors)
+_NONE = Interactions()
 
 
 def build_graph(
     response: Response,
     design: Design,
+    outcome: Array,
     moments: FactorMoments,
     covariates: tuple[str, ...],
     standardised: Array,
@@ -57,27 +28,34 @@ def build_graph(
     method: Method,
     strength: Strength,
     n_nodes: int,
+    prior: FactorPrior = "mixture",
+    interactions: Interactions = _NONE,
 ) -> "pm.Model":
     """Build the PyMC model of an outcome given factors that are integrated out.
 
         predictor_n = g'c_n + b'z_n,   z_n ~ N(m_n, V_n),   y_n ~ response(predictor_n, parameters)
 
     Only b'z_n matters: b'z_n ~ N(b'm_n, b'V_n b), so p(y_n) = sum_q w_q p(y_n | g'c_n + b'm_n + sqrt(b'V_n b) x_q).
+    With interactions b is b + sum_c d_c c_n, each patient's own.
 
     Parameters
     ----------
     response, design
         The outcome's distribution, and what it needs of each subject.
+    outcome
+        The outcome itself, (N,): what draws of the model resemble.
     moments
         m and V of the N subjects and K factors.
     covariates, standardised
         Names, and values of mean 0 and sd 1, shape (N, C).
     method
         `marginal` as above; `plugin` and `cut` take factors as known: V is 0 and one node is left.
-    strength
-        Prior scales of effects.
+    strength, prior
+        Prior scales of effects, and the shape of the factors' prior.
     n_nodes
         Gauss-Hermite nodes.
+    interactions
+        Pairs of a factor and a covariate.
 
     Notes
     -----
@@ -90,49 +68,43 @@ def build_graph(
     import pymc as pm
 
     pt = tensors()
-    coords = {"factor": list(moments.factors), **({"covariate": list(covariates)} if covariates else {})}
+    coords = {
+        "factor": list(moments.factors),
+        **({"covariate": list(covariates)} if covariates else {}),
+        **({"interaction": list(interactions.names)} if interactions.names else {}),
+    }
     with pm.Model(coords={**coords, **response.coords()}) as model:
         data = {name: pm.Data(f"outcome_{name}", values) for name, values in design.items()}
-        effects = draw_factor_effects(strength.factors)
-        centre = pt.dot(pm.Data("factors_mean", moments.mean), effects)
+        effects = draw_factor_effects(strength.factors, prior)
+        moderators, spread = interactions.moderate(standardised), interactions.spread(len(moments.factors))
+        changes = _draw_changes(strength.interactions, prior, interactions)
+        directions = _turn(effects, changes, pm.Data("moderators", moderators), spread)
+        centre = (pm.Data("factors_mean", moments.mean) * directions).sum(axis=-1)
         if covariates:
             centre = centre + pt.dot(pm.Data("covariates", standardised), draw_covariate_effects(strength.covariates))
-        spread = pt.zeros_like(centre)
+        sd = pt.zeros_like(centre)
         if method == "marginal":
-            roots = pm.Data("factors_root", root_of(moments.covariance))
-            variance = (pt.dot(roots, effects) ** 2).sum(axis=-1) + _EPSILON
-            spread = pt.sqrt(variance)[pm.Data("pattern", moments.pattern)]
+            profiles = find_profiles(moments, moderators)
+            directions = _turn(effects, changes, pm.Data("profile_moderators", profiles.moderators), spread)
+            roots = pm.Data("factors_root", root_of(profiles.covariance))
+            along = (roots * directions[..., None, :]).sum(axis=-1)
+            sd = pt.sqrt((along**2).sum(axis=-1) + _EPSILON)[pm.Data("pattern", profiles.profile)]
         if response.unit != 1.0:
             unit = pm.Data("unit", response.unit)
-            centre, spread = unit * centre, unit * spread
-        nodes = n_nodes if method == "marginal" else 1
-        density = log_marginal(pt, response, centre, spread, response.draw_parameters(), data, nodes)
-        pm.Potential("log_likelihood", density.sum())
+            centre, sd = unit * centre, unit * sd
+        observe(response, centre, sd, response.draw_parameters(), data, outcome, n_nodes if method == "marginal" else 1)
     return model
 
 
-def draw_covariate_effects(scale: float) -> Tensor:
-    """g_c ~ N(0, scale^2) per standard deviation of the covariate."""
-    import pymc as pm
-
-    return pm.Normal("standardised_effects", 0.0, scale, dims="covariate")
-
-
-def draw_factor_effects(scale: float) -> Tensor:
-    """b_k | s_k ~ N(0, s_k^2), s_k ~ half-normal(scale), with s_k summed out.
-
-    s_k is put on 12 equally likely quantiles of its prior, so b_k has a finite mixture of normals and s_k is no
-    parameter. Sampled, s and b form a funnel (centred) or a ridge (non-centred), and NUTS diverges in either: at K = 1,
-    N = 300 the non-centred form gave 22 divergences and 56 effective of 1,000 draws.
-    """
-    import pymc as pm
-
-    weights = np.full(_N_SCALES, 1 / _N_SCALES)
-    return pm.NormalMixture("effect_factors", w=weights, mu=0.0, sigma=effect_scales(scale), dims="factor")
+def _draw_changes(scale: float, prior: FactorPrior, interactions: Interactions) -> Tensor | None:
+    """d, by how much a sd of a covariate changes the effect of a factor, (interaction,)."""
+    if not interactions.names:
+        return None
+    return draw_factor_effects(scale, prior, name="standardised_interactions", dims="interaction")
 
 
-def effect_scales(scale: float) -> Array:
-    """Equally likely quantiles of a half-normal distribution, shape (12,)."""
-    midpoints = (np.arange(_N_SCALES) + 0.5) / _N_SCALES
-    scales: Array = scale * ndtri(0.5 + midpoints / 2)
-    return scales
+def _turn(effects: Tensor, changes: Tensor | None, moderators: Tensor, spread: Array) -> Tensor:
+    """B + sum_c d_c c, (row, factor); b alone, (factor,), when no effect depends on a covariate."""
+    if changes is None:
+        return effects
+    return effects + (moderators * changes) @ spread

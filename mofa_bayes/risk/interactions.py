@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mofa_bayes.errors import DataError, SpecError, name_some
 from mofa_bayes.posterior.moments import FactorMoments
@@ -64,11 +65,34 @@ class Interactions:
 
     def spread(self, n_factors: int) -> Array:
         """One-hot rows of the factors, (interaction, factor)."""
-        return np.eye(n_factors)[list(self.factor)]
+        return np.eye(n_factors)[list(self.factor), :]
 
     def moderate(self, covariates: Array) -> Array:
         """Values of the pairs' covariates, (subject, interaction), from values (subject, covariate)."""
         return covariates[:, list(self.covariate)]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Profiles:
+    """Subjects who share the covariance of their factors and the covariates that change effects share a variance b'Vb.
+
+    Attributes
+    ----------
+    covariance, moderators
+        Of each of R profiles, (R, K, K) and (R, P).
+    profile
+        Of each subject, (N,).
+    """
+
+    covariance: Array
+    moderators: Array
+    profile: NDArray[np.intp]
+
+
+def find_profiles(moments: FactorMoments, moderators: Array) -> Profiles:
+    """Find the profiles among N subjects with covariates (N, P) that change effects."""
+    keys, profile = np.unique(np.column_stack([moments.pattern, moderators]), axis=0, return_inverse=True)
+    return Profiles(moments.covariance[keys[:, 0].astype(np.intp)], keys[:, 1:], profile.ravel().astype(np.intp))
 
 
 def require_interactions(asked: object, covariates: Sequence[str]) -> tuple[Interaction, ...]:

@@ -31,6 +31,11 @@ class Normal:
     mean: Array
     spread: Array
 
+    def draw(self, n_points: int, rng: np.random.Generator) -> Array:
+        """Draw points, (n_points, P)."""
+        points: Array = self.mean + rng.normal(size=(n_points, len(self.mean))) @ self.spread.T
+        return points
+
 
 def sample_cut(
     density: Density, model: "pm.Model", moments: FactorMoments, sampling: Sampling, rng: np.random.Generator
@@ -61,7 +66,7 @@ def sample_cut(
         noise = np.einsum("njk,nj->nk", roots, rng.normal(size=moments.mean.shape))
         density.model.set_data("factors_mean", moments.mean + noise)
         normal = approximate(density.fall, normal.mean)
-        points.append(normal.mean + rng.normal(size=(len(rows), len(normal.mean))) @ normal.spread.T)
+        points.append(normal.draw(len(rows), rng))
     density.model.set_data("factors_mean", moments.mean)
     order = rng.permutation(n_total)
     return density.label(np.concatenate(points)[order], model, sampling)

@@ -1,21 +1,28 @@
 """RiskModel: which outcome, which covariates, and how the uncertainty of factors enters, as one value."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, get_args
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
+from mofa_bayes.card import render_card
 from mofa_bayes.errors import SpecError, name_some
 from mofa_bayes.posterior.moments import FactorMoments
+from mofa_bayes.risk.competing import CompetingResponse
+from mofa_bayes.risk.competing_graph import build_competing_graph
 from mofa_bayes.risk.density import Compiled
+from mofa_bayes.risk.effects import FactorPrior, Strength
 from mofa_bayes.risk.fitted import FittedRisk
-from mofa_bayes.risk.graph import Method, Strength, build_graph
+from mofa_bayes.risk.graph import Method, build_graph
 from mofa_bayes.risk.inputs import HasMoments, Scaling, moments_of, read_predictors
-from mofa_bayes.risk.response import Family
+from mofa_bayes.risk.interactions import Interaction, Interactions, require_interactions
+from mofa_bayes.risk.panel import PanelResponse
+from mofa_bayes.risk.panel_graph import build_panel_graph
+from mofa_bayes.risk.response import Family, Joint
 from mofa_bayes.risk.sample import Prepared, Sampler, draw_posterior, require_sampler
 from mofa_bayes.risk.sampling import Sampling
 from mofa_bayes.seeds import make_rng
@@ -31,17 +38,25 @@ class RiskModel:
     Parameters
     ----------
     outcome
-        `Survival(time, event)`, `Binary(column)`, `Continuous(column)`, `Count(column)` or `Ordinal(column, levels)`.
+        `Survival(time, event)`, `CompetingRisks(time, cause)`, `Binary(column)`, `Continuous(column)`, `Count(column)`,
+        `Ordinal(column, levels)` or `MultiContinuous(columns)`.
     covariates
         Columns of the clinical table, numbers; standardised inside, reported in their own units.
+    interactions
+        Covariates, or pairs (factor, covariate), whose value changes the effect of every factor, or of that one:
+        `["treatment"]`, `[("F1", "treatment")]`.
     method
         `marginal`: factors integrated out of each patient's likelihood. The other two are comparators that are known to
         fail when factors are uncertain: `plugin` takes posterior means as the factors, `cut` averages fits over draws
         of the factors.
+    prior
+        Of the factors' effects: `mixture` (the default: each effect is shrunk by what it shows itself), `horseshoe`
+        (how many factors matter is learnt; of many factors, most vanish), `ard` (heavy tails, a spike at nothing) or
+        `normal` (no selection). Responses of a MultiContinuous outcome share a prior of their own instead.
     strength
         Prior scales of effects.
     n_nodes
-        Gauss-Hermite nodes of the integral over a patient's predictor.
+        Gauss-Hermite nodes of the integral over a patient's predictor; of competing risks see `product_nodes`.
 
     Raises
     ------
@@ -51,7 +66,9 @@ class RiskModel:
 
     outcome: Family
     covariates: Sequence[str] = ()
+    interactions: Sequence[Interaction] = field(default=(), kw_only=True)
     method: Method = field(default="marginal", kw_only=True)
+    prior: FactorPrior = field(default="mixture", kw_only=True)
     strength: Strength = field(default_factory=Strength, kw_only=True)
     n_nodes: int = field(default=20, kw_only=True)
 
@@ -60,7 +77,7 @@ class RiskModel:
             raise SpecError(
                 "outcome",
                 got=repr(self.outcome)[:80],
-                expected="Survival, Binary, Continuous, Count or Ordinal",
+                expected="Survival, CompetingRisks, Binary, Continuous, MultiContinuous, Count or Ordinal",
                 do='Write RiskModel(Survival("time", "event")).',
             )
         if isinstance(self.covariates, str) or not all(isinstance(name, str) for name in self.covariates):
@@ -80,12 +97,17 @@ class RiskModel:
                 expected="columns other than the outcome's, each once",
                 do="Leave them out.",
             )
+        object.__setattr__(self, "interactions", require_interactions(self.interactions, self.covariates))
         if self.method not in get_args(Method):
             raise SpecError(
                 "method",
                 got=repr(self.method),
                 expected=f"one of {', '.join(get_args(Method))}",
                 do="Choose one of these.",
+            )
+        if self.prior not in get_args(FactorPrior):
+            raise SpecError(
+                "prior", got=repr(self.prior), expected=f"one of {', '.join(get_args(FactorPrior))}", do="Choose one."
             )
         if not isinstance(self.n_nodes, int) or not 2 <= self.n_nodes <= 100:
             raise SpecError("n_nodes", got=repr(self.n_nodes), expected="2 to 100 nodes", do="20 is enough for most.")
@@ -132,10 +154,13 @@ class RiskModel:
             `nuts`, or `importance`: adaptive importance sampling, ten to twenty times faster once compiled, in a number
             of effective draws that is a quarter of the draws; it also estimates the evidence log p(y)
             (`fitted.tree.attrs`: `log_evidence`, `log_evidence_se`, `pareto_k`). Where its weights are too uneven
-            (Pareto k above 0.7) NUTS takes over; the attribute `sampler` says which it was.
+            (Pareto k above 0.7) NUTS takes over; the attribute `sampler` says which it was. `laplace`: a normal
+            around the mode, in hundredths of a second, for many fits whose predictions are averaged, as in
+            cross-validation; with 187 events and 10 factors means of effects were within 0.04 of those of importance
+            sampling, and sds within 0.02.
         compiled
             What `compile` returned, or `Compiled()`, to be used again by further fits: compiling takes seconds, and
-            importance sampling a fraction of one. NUTS compiles for itself.
+            what follows a fraction of one. NUTS compiles for itself.
         n_draws, n_tune, n_chains, cores, progress
             How long NUTS runs, and how many draws importance sampling returns; see `Sampling`.
 
@@ -148,6 +173,8 @@ class RiskModel:
         -----
         ConvergenceWarning
             Chains diverge, disagree, or hold too few effective draws.
+        QuadratureWarning
+            `n_nodes` are too few: see `FittedRisk.quadrature_error`.
         """
         require_sampler(sampler, compiled)
         sampling = Sampling(n_draws=n_draws, n_tune=n_tune, n_chains=n_chains, cores=cores, progress=progress)
@@ -158,43 +185,81 @@ class RiskModel:
             1, user_api="blas"
         ):  # the products are small, and threads would only wait for each other
             tree = draw_posterior(prepared, sampling, rng, sampler, compiled)
-        return FittedRisk(
+        fitted = FittedRisk(
             spec=self,
             response=prepared.response,
-            tree=_report(tree, prepared.scaling, prepared.response.unit),
+            tree=_report(tree, prepared),
             scaling=prepared.scaling,
             factors=moments.factors,
             n_subjects=len(moments.subjects),
             fingerprint=str(getattr(post, "fingerprint", "")),
+            interactions=prepared.interactions,
         )
+        return fitted.check_quadrature(moments, clinical) if self.method == "marginal" else fitted
+
+    def summary(self) -> pd.DataFrame:
+        """Say what is believed, indexed by the part of the model it is about."""
+        parts = {own.name: getattr(self, own.name) for own in fields(self)} | {"covariates": ", ".join(self.covariates)}
+        shown = {name: str(own) or "none" for name, own in parts.items()}
+        return pd.DataFrame({"value": shown}).rename_axis("part")
+
+    def _repr_html_(self) -> str:
+        return render_card(f"RiskModel of {', '.join(self.outcome.columns)}", self.summary())
 
     def _prepare(self, moments: FactorMoments, clinical: pd.DataFrame) -> Prepared:
         observed = self.outcome.read(clinical, moments.subjects)
         covariates = read_predictors(clinical, self.covariates, moments.subjects)
         scaling = Scaling.learn(covariates)
         response = self.outcome.learn(observed)
-        model = build_graph(
-            response,
-            response.design(observed),
-            moments,
-            scaling.names,
-            (covariates.to_numpy() - scaling.centre) / scaling.scale,
-            method=self.method,
-            strength=self.strength,
-            n_nodes=self.n_nodes,
+        interactions = Interactions.find(self.interactions, moments.factors, scaling.names)
+        standardised = (covariates.to_numpy() - scaling.centre) / scaling.scale
+        options: dict[str, Any] = {
+            "method": self.method,
+            "strength": self.strength,
+            "n_nodes": self.n_nodes,
+            "prior": self.prior,
+        }
+        design = response.design(observed)
+        if isinstance(response, CompetingResponse):
+            if interactions.names:
+                raise SpecError(
+                    "interactions",
+                    got=f"{len(interactions.names)} with competing risks",
+                    expected="none",
+                    do="Leave them out, or model each cause as Survival.",
+                )
+            model = build_competing_graph(response, design, moments, scaling.names, standardised, **options)
+        elif isinstance(response, PanelResponse):
+            is_known = self.method != "marginal"
+            inputs = (response, design, moments, scaling.names, standardised)
+            model = build_panel_graph(*inputs, is_known=is_known, interactions=interactions)
+        else:
+            outcome = next(iter(observed.values()))
+            model = build_graph(
+                response, design, outcome, moments, scaling.names, standardised, **options, interactions=interactions
+            )
+        names = (
+            "effect_factors",
+            *(("standardised_effects",) if self.covariates else ()),
+            *(("standardised_interactions",) if interactions.names else ()),
+            *response.parameters,
         )
-        names = ("effect_factors", *(("standardised_effects",) if self.covariates else ()), *response.parameters)
-        return Prepared(self, moments, model, response, scaling, names)
+        return Prepared(self, moments, model, response, scaling, names, interactions)
 
 
-def _report(tree: xr.DataTree, scaling: Scaling, unit: float) -> xr.DataTree:
-    """Bring effects to the outcome's units, and those of covariates to their own."""
+def _report(tree: xr.DataTree, prepared: Prepared) -> xr.DataTree:
+    """Bring effects to the outcome's units, and those of covariates and interactions to the covariates' own."""
     groups = {name: group.to_dataset() for name, group in tree.children.items()}
-    posterior = groups["posterior"]
-    posterior = posterior.assign(effect_factors=posterior["effect_factors"] * unit)
-    if "standardised_effects" in posterior:
-        effects = posterior["standardised_effects"] * unit / xr.DataArray(scaling.scale, dims="covariate")
-        posterior = posterior.drop_vars("standardised_effects").assign(effect_covariates=effects)
+    posterior, scale = groups["posterior"], prepared.scaling.scale
+    unit = xr.DataArray(prepared.response.unit, dims="response" if isinstance(prepared.response, Joint) else ())
+    scales = {"covariate": scale, "interaction": scale[list(prepared.interactions.covariate)]}
+    factors = posterior["effect_factors"]
+    posterior = posterior.assign(effect_factors=(factors * unit).transpose(*factors.dims))
+    for name, dim in (("effects", "covariate"), ("interactions", "interaction")):
+        if (standardised := f"standardised_{name}") in posterior:
+            effects = posterior[standardised] * unit / xr.DataArray(scales[dim], dims=dim)
+            effects = effects.transpose(*posterior[standardised].dims)
+            posterior = posterior.drop_vars(standardised).assign({f"effect_{dim}s": effects})
     reported = xr.DataTree.from_dict({**groups, "posterior": posterior})
     reported.attrs.update(tree.attrs)
     return reported

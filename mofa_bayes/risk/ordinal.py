@@ -139,6 +139,12 @@ class OrdinalResponse:
         inside = log_sigmoid(xp, high[..., None] - predictor) + log_sigmoid(xp, predictor - low[..., None])
         return inside + xp.log1p(-xp.exp(low - high))[..., None]
 
+    def draw(self, rng: np.random.Generator, predictor: Array, parameters: Parameters, design: Design) -> Array:  # noqa: ARG002
+        """Draw positions of levels: how many cut points a logistic liability is above."""
+        liability = predictor + rng.logistic(size=predictor.shape)
+        above: Array = (liability[..., None] > parameters["cutpoints"]).sum(axis=-1).astype(np.float64)
+        return above
+
     def expect(self, predictor: Array, parameters: Parameters, places: NDArray[Any]) -> Array:  # noqa: ARG002
         """Return the probability of each category, shape (draw, subject, node, category)."""
         below = expit(parameters["cutpoints"][:, None, None, :] - predictor[..., None])

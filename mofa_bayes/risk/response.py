@@ -41,8 +41,8 @@ PROBABILITY = Labels("category", "probability")
 EXPECTATION = Labels("response", "predicted")
 
 
-class Response(Protocol):
-    """p(y | predictor, parameters), with what was learnt of its scale from a cohort. Holds no patient's row."""
+class Predicted(Protocol):
+    """What every response tells: its names, and what it reads of an outcome. Holds no patient's row."""
 
     @property
     def labels(self) -> Labels:
@@ -60,32 +60,16 @@ class Response(Protocol):
         ...
 
     @property
-    def unit(self) -> float:
-        """What an effect of 1 is in the outcome's own units: its sd where effects add to the outcome, 1 elsewhere."""
+    def unit(self) -> float | Array:
+        """What an effect of 1 is in the outcome's own units: its sd where effects add to the outcome, 1.0 elsewhere."""
         ...
 
     def coords(self) -> dict[str, Array]:
         """Coordinates of the parameters' own dims."""
         ...
 
-    def draw_parameters(self) -> dict[str, Tensor]:
-        """Declare the parameters and their priors in the PyMC model at hand."""
-        ...
-
     def design(self, observed: Design) -> dict[str, NDArray[Any]]:
         """Prepare what the likelihood needs of each subject, arrays of shape (subject, ...)."""
-        ...
-
-    def log_likelihood(self, xp: ModuleType, predictor: Tensor, parameters: Parameters, design: Design) -> Tensor:
-        """Log p(y_n | predictor), shape (..., subject, node), for a predictor of that shape."""
-        ...
-
-    def expect(self, predictor: Array, parameters: Mapping[str, Array], places: NDArray[Any]) -> Array:
-        """Conditional mean, (draw, subject, node, place) for (draw, subject, node): a probability, or a value."""
-        ...
-
-    def variance(self, expected: Array, parameters: Mapping[str, Array]) -> Array:
-        """Conditional variance of an outcome with this conditional mean, of the mean's shape."""
         ...
 
     def require_times(self, times: Sequence[float] | None) -> NDArray[Any]:
@@ -100,6 +84,32 @@ class Response(Protocol):
 
     def is_beyond(self, times: NDArray[Any]) -> NDArray[np.bool_]:
         """Mark the places that lie beyond what was observed, shape (place,)."""
+        ...
+
+
+class Response(Predicted, Protocol):
+    """p(y | predictor, parameters), with what was learnt of its scale from a cohort."""
+
+    def draw_parameters(self) -> dict[str, Tensor]:
+        """Declare the parameters and their priors in the PyMC model at hand."""
+        ...
+
+    def log_likelihood(self, xp: ModuleType, predictor: Tensor, parameters: Parameters, design: Design) -> Tensor:
+        """Log p(y_n | predictor), shape (..., subject, node), for a predictor of that shape."""
+        ...
+
+    def draw(
+        self, rng: np.random.Generator, predictor: Array, parameters: Mapping[str, Array], design: Design
+    ) -> Array:
+        """Draw an outcome of each subject, (subject,), given predictors (subject,) and one value of each parameter."""
+        ...
+
+    def expect(self, predictor: Array, parameters: Mapping[str, Array], places: NDArray[Any]) -> Array:
+        """Conditional mean, (draw, subject, node, place) for (draw, subject, node): a probability, or a value."""
+        ...
+
+    def variance(self, expected: Array, parameters: Mapping[str, Array]) -> Array:
+        """Conditional variance of an outcome with this conditional mean, of the mean's shape."""
         ...
 
 
@@ -126,27 +136,12 @@ class Measured(Protocol):
 
 
 @runtime_checkable
-class Joint(Protocol):
+class Joint(Predicted, Protocol):
     """Several responses at once: effects and parameters have `response` as their first dim after the draws."""
 
     @property
     def parts(self) -> Sequence[Response]:
         """Each response by itself."""
-        ...
-
-    def log_joint(
-        self, effects: Array, centre: Array, covariance: Array, parameters: Mapping[str, Array], design: Design
-    ) -> Array:
-        """Log density of what each subject has of the responses, (draw, subject).
-
-        Parameters
-        ----------
-        effects, centre
-            Effects of the subject's factors, (draw, subject or 1, response, factor), and what the mean is beside the
-            intercept, (draw, subject, response).
-        covariance
-            Of the factors, (subject, factor, factor).
-        """
         ...
 
 
@@ -160,10 +155,10 @@ class Family(Protocol):
         ...
 
     def read(self, clinical: pd.DataFrame, subjects: Sequence[str]) -> dict[str, Array]:
-        """Read and check the outcome of subjects: arrays of shape (subject,)."""
+        """Read and check the outcome of subjects: arrays of shape (subject,), first the outcome or its time."""
         ...
 
-    def learn(self, observed: Design) -> Response:
+    def learn(self, observed: Design) -> Any:  # noqa: ANN401  (a Response, a Joint, or that of competing risks)
         """Fix what is learnt once from a cohort: reference times, cut points."""
         ...
 

@@ -9,11 +9,13 @@ import xarray as xr
 
 from mofa_bayes.errors import SpecError
 from mofa_bayes.posterior.moments import FactorMoments
+from mofa_bayes.risk.competing import CompetingResponse
 from mofa_bayes.risk.density import Compiled
 from mofa_bayes.risk.importance import LARGEST_K, Weighted, sample_weighted
 from mofa_bayes.risk.inputs import Scaling
-from mofa_bayes.risk.laplace import sample_cut
-from mofa_bayes.risk.response import Response
+from mofa_bayes.risk.interactions import Interactions
+from mofa_bayes.risk.laplace import approximate, sample_cut
+from mofa_bayes.risk.response import Joint, Response
 from mofa_bayes.risk.sampling import Sampling, sample_nuts, warn_unconverged
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from mofa_bayes.risk.model import RiskModel
 
-Sampler = Literal["nuts", "importance"]
+Sampler = Literal["nuts", "importance", "laplace"]
 logger = logging.getLogger(__name__)
 
 
@@ -47,9 +49,10 @@ class Prepared:
     spec: "RiskModel"
     moments: FactorMoments
     model: "pm.Model"
-    response: Response
+    response: Response | Joint | CompetingResponse
     scaling: Scaling
     names: tuple[str, ...]
+    interactions: Interactions
 
 
 def draw_posterior(
@@ -63,12 +66,15 @@ def draw_posterior(
     `importance`, or `laplace` for the cut posterior); of importance sampling also `pareto_k`, `n_effective`,
     `log_evidence` and `log_evidence_se`.
     """
-    if prepared.spec.method == "cut" or sampler == "importance":
+    if prepared.spec.method == "cut" or sampler != "nuts":
         compiled = Compiled() if compiled is None else compiled
         density = compiled.density_of(prepared.spec, prepared.model, prepared.names)
         if prepared.spec.method == "cut":
             return _noted(sample_cut(density, prepared.model, prepared.moments, sampling, rng), sampler="laplace")
         n_total = sampling.n_chains * sampling.n_draws
+        if sampler == "laplace":
+            points = approximate(density.fall, density.start()).draw(n_total, rng)
+            return _noted(density.label(points, prepared.model, sampling), sampler="laplace")
         found = sample_weighted(density, n_total / 4, rng)
         if found.is_reliable:
             return _noted(density.label(found.resample(n_total, rng), prepared.model, sampling), **describe(found))

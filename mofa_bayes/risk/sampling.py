@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from mofa_bayes.errors import ConvergenceWarning, SpecError
+from mofa_bayes.errors import ConvergenceWarning, SpecError, warn
 from mofa_bayes.risk.response import Array
 
 if TYPE_CHECKING:
@@ -19,9 +19,10 @@ MODE = "NUMBA"
 19 s and takes 134 us, the Python one (FAST_COMPILE) 8 s and 638 us. Numba compiles for 3 to 6 s (20 when its cache on
 disk is empty) once for each kind of model and number of terms on a machine, and is ready in 1 s for other data."""
 _STATISTICS = ("diverging", "energy", "lp", "n_steps", "tree_depth", "acceptance_rate", "step_size")
-_INIT = "jitter+adapt_full"
-"""A full mass matrix: the Weibull shape and effects are correlated, and at up to 30 parameters it costs nothing. It
-gives twice the effective draws of a diagonal one (936 and 505 of 1,000, K = 1). PyMC calls it experimental."""
+_MOST_FULL = 100
+"""Parameters up to which the mass matrix is full: the Weibull shape and effects are correlated, and at up to 30
+parameters it costs nothing. It gives twice the effective draws of a diagonal one (936 and 505 of 1,000, K = 1). PyMC
+calls it experimental. The thousands of parameters of a panel of responses get a diagonal one."""
 _TARGET_ACCEPT = 0.9
 _MAX_DIVERGING = 0.001
 _MAX_RHAT = 1.01
@@ -69,6 +70,7 @@ def sample_nuts(model: "pm.Model", names: Sequence[str], sampling: Sampling, rng
     """
     import pymc as pm
 
+    n_parameters = sum(np.size(value) for value in model.initial_point().values())
     # While the step size is sought, a trajectory may leave the floats: NUTS rejects it, and numpy would warn.
     with model, np.errstate(over="ignore", invalid="ignore"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "QuadPotentialFullAdapt is an experimental feature")
@@ -79,7 +81,7 @@ def sample_nuts(model: "pm.Model", names: Sequence[str], sampling: Sampling, rng
             cores=sampling.cores,
             random_seed=rng,
             nuts_sampler="pymc",  # named, because PyMC takes another one when it happens to be installed
-            init=_INIT,
+            init="jitter+adapt_full" if n_parameters <= _MOST_FULL else "jitter+adapt_diag",
             target_accept=_TARGET_ACCEPT,
             var_names=list(names),
             progressbar=sampling.progress,
@@ -122,7 +124,7 @@ def warn_unconverged(tree: xr.DataTree) -> None:
             problems.append(f"R-hat is {rhat[worst]:.3f} ({worst})")
     if problems:
         message = f"NUTS did not converge: {'; '.join(problems)}. Raise n_tune and n_draws, or simplify the model."
-        warnings.warn(message, ConvergenceWarning, stacklevel=4)
+        warn(message, ConvergenceWarning)
 
 
 def _per_name(dataset: xr.Dataset, worst: Callable[[Array], float]) -> list[tuple[str, float]]:

@@ -1,10 +1,9 @@
 """Scores: each patient's outcome as a distribution, and the table it is handed on as."""
 
 import hashlib
-import html
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,11 @@ import pandas as pd
 import xarray as xr
 
 from mofa_bayes.atomic import replacing
+from mofa_bayes.card import render_card
 from mofa_bayes.errors import DataError
 from mofa_bayes.risk.response import EXPECTATION, PROBABILITY, RISK, Labels
 
+_FEWEST = 5  # patients of whom averages are shown
 _SHARES = ("share_factors", "share_parameters", "share_outcome")
 _PREDICTIVE = ("predictive_lower", "predictive_upper")
 _PLURAL = {"category": "categories", "response": "responses"}
@@ -29,7 +30,8 @@ class Scores:
     dataset
         Dims (subject, time | category | response): `risk` by each time, `probability` of each category, or the
         `predicted` value of each response; `lower`, `upper`; `share_factors, share_parameters, share_outcome`; for
-        responses also `predictive_lower, predictive_upper, predictive_sd`. With one predictor for each subject,
+        responses also `predictive_lower, predictive_upper, predictive_sd`. Competing risks have the dim `cause` after
+        `time`, with `code` as its number. With one predictor for each subject,
         `linear_predictor` and `linear_predictor_sd` (subject). A binary outcome has one time, NaN.
     level
         Probability of the intervals.
@@ -51,13 +53,17 @@ class Scores:
 
         Returns
         -------
-        Columns `subject`; `time`, `category` or `response`; `risk`, `probability` or `predicted`; `lower, upper`; for
-        responses `predictive_lower, predictive_upper`; `level, share_factors, share_parameters, share_outcome`.
+        Columns `subject`; of competing risks `cause`; `time`, `category` or `response`; `risk`, `probability` or
+        `predicted`; `lower, upper`; for responses `predictive_lower, predictive_upper`; `level, share_factors,
+        share_parameters, share_outcome`.
 
         The interval is of the estimate and holds uncertainty about factors and parameters; the predictive interval is
         of the outcome itself. The shares split the variance of the outcome (for a category, of whether it is this one)
         and sum to 1. `time` is NaN for a binary outcome.
         """
+        if "cause" in self.dataset.dims:
+            return pd.concat([self.of_cause(str(cause)).to_frame() for cause in self.dataset["cause"].values],
+                             ignore_index=True)  # fmt: skip
         labels = self.labels
         subjects, places = self.dataset["subject"].values, self.dataset[labels.dim].values
         own = self.dataset.transpose("subject", labels.dim, ...)
@@ -65,15 +71,35 @@ class Scores:
         cells = {name: own[name].values.ravel() for name in (*estimates, *_SHARES)}
         if labels is not RISK:
             places = places.astype(object)
+        cause = {"cause": str(own["cause"].values)} if "cause" in own.coords else {}
         return pd.DataFrame(
             {
                 "subject": np.repeat(subjects, len(places)).astype(object),
+                **cause,
                 labels.dim: np.tile(places, len(subjects)),
                 **{name: cells[name] for name in estimates},
                 "level": self.level,
                 **{name: cells[name] for name in _SHARES},
             }
         )
+
+    def of_cause(self, cause: str) -> "Scores":
+        """Return the scores of one of several causes, which are the risks of one event like others.
+
+        Raises
+        ------
+        DataError
+            There is no such cause.
+        """
+        causes = [str(name) for name in self.dataset["cause"].values] if "cause" in self.dataset.dims else []
+        if cause not in causes:
+            raise DataError(
+                "cause",
+                got=repr(cause),
+                expected=f"one of {', '.join(causes)}" if causes else "scores of competing risks",
+                do="Name a cause of the model.",
+            )
+        return replace(self, dataset=self.dataset.sel(cause=cause))
 
     @property
     def linear_predictor(self) -> pd.DataFrame:
@@ -86,12 +112,12 @@ class Scores:
         DataError
             There are several responses, each with a predictor of its own.
         """
-        if "linear_predictor" not in self.dataset:
+        if "linear_predictor" not in self.dataset or "cause" in self.dataset.dims:
             raise DataError(
                 "linear_predictor",
-                got="scores of several responses",
+                got="scores of several responses or causes",
                 expected="one predictor for each patient",
-                do="Rank by `predicted` of one response.",
+                do="Rank by `predicted` of one response, or take the scores of one cause.",
             )
         return pd.DataFrame(
             {
@@ -149,6 +175,9 @@ class Scores:
 
     def summary(self) -> pd.DataFrame:
         """Average estimates, widths of intervals and shares over patients, one row for each time or its like."""
+        if "cause" in self.dataset.dims:
+            causes = [str(cause) for cause in self.dataset["cause"].values]
+            return pd.concat([self.of_cause(cause).summary() for cause in causes], keys=causes, names=["cause"])
         estimate, dim = self.labels.estimate, self.labels.dim
         width = self.dataset["upper"] - self.dataset["lower"]
         table = pd.DataFrame(
@@ -166,12 +195,15 @@ class Scores:
         values = self.dataset[self.labels.dim].values
         if self.labels is RISK:
             times = ", ".join(f"{time:g}" for time in values if not np.isnan(time))
-            shown = f" at {times}" if times else ""
+            causes = np.atleast_1d(self.dataset["cause"].values).tolist() if "cause" in self.dataset.coords else []
+            shown = (f" at {times}" if times else "") + "".join(f"; {cause}" for cause in causes)
         else:
             rest = f" and {len(values) - 5} more" if len(values) > 5 else ""
             shown = f"; {', '.join(str(value) for value in values[:5])}{rest}"
         return f"<Scores: {self.dataset.sizes['subject']} subjects{shown}>"
 
     def _repr_html_(self) -> str:
-        table = self.summary().to_html(border=0, float_format=lambda x: f"{x:.3g}")
-        return f"<div><strong>{html.escape(repr(self)[1:-1])}</strong>{table}</div>"
+        if self.dataset.sizes["subject"] >= _FEWEST:
+            return render_card(repr(self), self.summary())
+        note = f"Averages are shown of at least {_FEWEST} patients; summary() has them."
+        return render_card(repr(self), self.summary()[["level"]], notes=[note])

@@ -1,11 +1,11 @@
 """FactorModel: the whole belief about how views arise, as one value."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from numbers import Integral
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from mofa_bayes.errors import SpecError
 from mofa_bayes.spec.priors import (
@@ -18,6 +18,9 @@ from mofa_bayes.spec.priors import (
     require_gamma,
     require_positive,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Scale = Literal["feature", "view", "none"]
 _SCALES = ("feature", "view", "none")
@@ -37,7 +40,7 @@ class ViewModel:
             _require_scale(self.scale)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class FactorModel:
     """A multi-view factor model: y = mu + z w' + noise, z ~ N(0, I), by view and feature.
 
@@ -131,6 +134,33 @@ class FactorModel:
     def __reduce__(self) -> tuple[object, ...]:
         # A mapping proxy cannot be copied or sent to another process; the model's text can.
         return FactorModel.from_toml, (self.to_toml(),)
+
+    def summary(self) -> "pd.DataFrame":
+        """Say what is believed, indexed by the part of the model it is about, and whether that is the default."""
+        import pandas as pd
+
+        own = {name: value for name, value in self._values().items() if name != "views"}
+        rows = [(name, str(value), "" if name in self._chosen() else "default") for name, value in own.items()]
+        for view, model in self.views.items():
+            values = {"loadings": model.loadings, "scale": model.scale}
+            rows += [(f"{name} of {view}", str(value), "") for name, value in values.items() if value is not None]
+        return pd.DataFrame(rows, columns=["part", "value", "default"]).set_index("part")
+
+    def __repr__(self) -> str:
+        return f"FactorModel({', '.join(f'{name}={value!r}' for name, value in self._chosen().items())})"
+
+    def _repr_html_(self) -> str:
+        from mofa_bayes.card import render_card
+
+        return render_card("FactorModel", self.summary())
+
+    def _values(self) -> dict[str, object]:
+        return {own.name: getattr(self, own.name) for own in fields(self)} | {"views": dict(self.views)}
+
+    def _chosen(self) -> dict[str, object]:
+        """Values that are not the default; the number of factors always."""
+        usual = FactorModel()._values()
+        return {name: own for name, own in self._values().items() if name == "n_factors" or own != usual[name]}
 
     def loadings_of(self, view: str) -> Prior:
         """Prior on the loadings of a view."""

@@ -24,7 +24,10 @@ from mofa_bayes.engines.sampling import Sampling
 from mofa_bayes.engines.vi.known import find_known
 from mofa_bayes.engines.vi.layout import lay_out
 
-PRIORS = {"ard": mb.ARD(), "spike_slab": mb.SpikeSlab(), "horseshoe": mb.Horseshoe(), "normal": mb.Normal()}
+PRIORS = {
+    "ard": mb.ARD(), "spike_slab": mb.SpikeSlab(), "horseshoe": mb.Horseshoe(), "laplace": mb.Laplace(),
+    "normal": mb.Normal(),
+}  # fmt: skip
 N_ENTRIES = 20
 
 

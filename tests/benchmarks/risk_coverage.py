@@ -81,13 +81,14 @@ def tabulate(estimates):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("`")[0])
     parser.add_argument("--replicates", type=int, default=200)
-    parser.add_argument("--baselines", nargs="+", default=["weibull"], help="weibull, piecewise_exponential")
+    parser.add_argument("--baselines", nargs="+", default=["weibull"], help="weibull, piecewise_exponential, m_spline")
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--draws", type=int, default=500)
+    parser.add_argument("--sampler", default="nuts", choices=["nuts", "importance"])
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    sampling = {"n_draws": options.draws, "n_tune": 400, "n_chains": 2}
+    sampling = {"n_draws": options.draws, "n_tune": 400, "n_chains": 2, "sampler": options.sampler}
     started = time.perf_counter()
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[variable] = "1"  # inherited by the processes over cohorts; threads inside them would only collide

@@ -11,15 +11,17 @@ from scipy.special import expit
 from mofa_bayes.posterior.moments import FactorMoments
 from mofa_bayes.risk import Binary, RiskModel, Survival
 from mofa_bayes.risk.baselines import PiecewiseExponential, Weibull
-from mofa_bayes.risk.graph import effect_scales
+from mofa_bayes.risk.effects import effect_scales
 from mofa_bayes.risk.survival import SurvivalResponse
 
 OUTCOMES = {
+    "m_spline": Survival("time", "event", n_intervals=3),
     "weibull": Survival("time", "event", baseline="weibull"),
-    "piecewise_exponential": Survival("time", "event", n_intervals=4),
+    "piecewise_exponential": Survival("time", "event", baseline="piecewise_exponential", n_intervals=4),
     "binary": Binary("dead"),
 }
 SHAPE, STEPS, ROUGHNESS, LEVEL, TREND = 1.4, np.array([0.5, -1.0, 0.3]), 0.6, -3.0, 0.4
+SPLINE_STEPS = np.array([0.5, -1.0, 0.3, 0.8, -0.2])
 
 
 def make_cohort(n_subjects=25, seed=0, covariance=None):
@@ -48,6 +50,12 @@ def make_point(kind, effects, standardised):
     """One point of the model's unconstrained space."""
     point = {"effect_factors": np.asarray(effects), "standardised_effects": np.asarray(standardised)}
     own = {
+        "m_spline": {
+            "level": np.array(LEVEL),
+            "roughness_log__": np.log(np.array(ROUGHNESS)),
+            "steps": SPLINE_STEPS,
+            "trend": np.array(TREND),
+        },
         "weibull": {"intercept": np.array(-0.4), "shape_log__": np.log(np.array(SHAPE))},
         "piecewise_exponential": {
             "level": np.array(LEVEL),
@@ -74,26 +82,67 @@ def write_density(kind, clinical):
             return law.pdf(time[n]) if event[n] else law.sf(time[n])
 
         return density
-    cuts = np.quantile(time[event == 1], [0.25, 0.5, 0.75], method="inverted_cdf")
-    walk = np.array([0.0, *np.cumsum(STEPS)])
-    interval = np.array([int(np.sum(t > cuts)) for t in time])
-    centres = np.log([np.median(time[(event == 1) & (interval == j)]) for j in range(4)])
-    bends = walk - np.polyval(np.polyfit(centres, walk, 1), centres)
-    hazards = np.exp(LEVEL + TREND * (centres - centres.mean()) + ROUGHNESS * bends)
-
-    def hazard(t):
-        return hazards[int(np.sum(t > cuts))]
+    hazard, breaks = write_spline(time, event) if kind == "m_spline" else write_steps(time, event)
 
     def cumulative(t):
-        return integrate.quad(hazard, 0, t, points=[cut for cut in cuts if cut < t], limit=200)[0]
+        return integrate.quad(hazard, 0, t, points=[cut for cut in breaks if cut < t], limit=200)[0]
 
     known = [(hazard(t), cumulative(t)) for t in time]
 
-    def piecewise(n, predictor):
+    def follow(n, predictor):
         h, total = known[n]
         return (h * np.exp(predictor)) ** event[n] * np.exp(-total * np.exp(predictor))
 
-    return piecewise
+    return follow
+
+
+def shorten(times):
+    """Three digits, which is all that is stored of a cut point."""
+    return np.array([float(f"{time:.3g}") for time in times])
+
+
+def write_steps(time, event):
+    """A piecewise hazard and where it jumps."""
+    cuts = shorten(np.quantile(time[event == 1], [0.25, 0.5, 0.75], method="inverted_cdf"))
+    walk = np.array([0.0, *np.cumsum(STEPS)])
+    interval = np.array([int(np.sum(t > cuts)) for t in time])
+    centres = np.log(shorten([np.median(time[(event == 1) & (interval == j)]) for j in range(4)]))
+    bends = walk - np.polyval(np.polyfit(centres, walk, 1), centres)
+    hazards = np.exp(LEVEL + TREND * (centres - centres.mean()) + ROUGHNESS * bends)
+    return lambda t: hazards[int(np.sum(t > cuts))], cuts
+
+
+def m_spline(t, knots, j, order):
+    """Ramsay's recursion: M_j integrates to 1 over its `order` intervals."""
+    width = knots[j + order] - knots[j]
+    if width == 0 or not knots[j] <= t < knots[j + order]:
+        return 0.0
+    if order == 1:
+        return 1 / width
+    left = (t - knots[j]) * m_spline(t, knots, j, order - 1)
+    right = (knots[j + order] - t) * m_spline(t, knots, j + 1, order - 1)
+    return order * (left + right) / ((order - 1) * width)
+
+
+def write_spline(time, event):
+    """A sum of M-splines and its knots: 3 intervals, so 6 cubic splines."""
+    digit = 10 ** (np.floor(np.log10(time.max())) - 2)
+    inner, end = shorten(np.quantile(time[event == 1], [1 / 3, 2 / 3])), np.ceil(time.max() / digit) * digit
+    knots = np.array([0.0] * 4 + list(inner) + [end] * 4)
+    centres = np.array(
+        [
+            integrate.quad(lambda t, j=j: np.log(t) * m_spline(t, knots, j, 4), 0, end, points=inner, limit=200)[0]
+            for j in range(6)
+        ]
+    )
+    clock = np.array([0, 0, 0, 1, 2, 3, 3, 3]) / 3
+    steps = np.sqrt(np.diff([clock[j : j + 3].mean() for j in range(6)]))
+    walk = np.array([0.0, *np.cumsum(steps * SPLINE_STEPS)])
+    bends = walk - np.polyval(np.polyfit(centres, walk, 1), centres)
+    height = np.exp(LEVEL + TREND * (centres - centres.mean()) + ROUGHNESS * bends)
+    weights = height * (knots[4:] - knots[:-4]) / 4  # c_j, up to a constant that is H0 at the end
+    just_before = end * (1 - 1e-12)
+    return lambda t: sum(weights[j] * m_spline(min(t, just_before), knots, j, 4) for j in range(6)), inner
 
 
 def integrate_normal(function, mean, sd):
@@ -110,7 +159,7 @@ def built(request):
 
 
 def evaluate(model, point):
-    return float(model.compile_logp(vars=model.potentials, mode="FAST_COMPILE")(point))
+    return float(model.compile_logp(vars=model.observed_RVs, mode="FAST_COMPILE")(point))
 
 
 @pytest.mark.parametrize("effects", [(0.0, 0.0), (0.8, -0.5), (-1.2, 0.9)])
@@ -173,7 +222,7 @@ def test_density_and_gradient_are_finite_where_no_factor_has_an_effect(built):
 
 def test_gradient_at_zero_effects_is_that_of_finite_differences(built):
     kind, _, _, model = built
-    density = model.compile_logp(vars=model.potentials, mode="FAST_COMPILE")
+    density = model.compile_logp(vars=model.observed_RVs, mode="FAST_COMPILE")
     gradient = model.compile_dlogp(mode="FAST_COMPILE")
     zero = make_point(kind, [0.0, 0.0], [0.0, 0.0])
     steps = [1e-4 * np.array(step) for step in ((1.0, 0.0), (0.0, 1.0))]

@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 
 import mofa_bayes as mb
-from mofa_bayes.data.outcomes import read_binary, read_times
+from mofa_bayes.data.outcomes import read_binary, read_causes, read_entry, read_intervals, read_times
 from mofa_bayes.data.simulate import Cohort, Design
 from mofa_bayes.errors import DataError, FileError, FitError, MofaBayesError, SpecError
 
@@ -94,6 +94,33 @@ def times(world: World, *, ids: Iterable[str] = IDS, **columns: object) -> objec
 
 def binary(world: World, *, ids: Iterable[str] = IDS, **columns: object) -> object:
     return read_binary(clinical(**columns), "dead", list(ids))
+
+
+def entry(world: World, values: object) -> object:
+    return read_entry(clinical(since=values), "since", IDS, CLINICAL["months"].to_numpy())
+
+
+def bounds(world: World, lower: object = 1.0, upper: object = 2.0) -> object:
+    return read_intervals(clinical(first=lower, last=upper), "first", "last", IDS)
+
+
+def causes(world: World, **columns: object) -> object:
+    return read_causes(clinical(**columns), "months", "dead", IDS)
+
+
+def competing(world: World, causes: object = None, **columns: object) -> object:
+    outcome = mb.CompetingRisks("months", "dead", causes)
+    return outcome.learn(outcome.read(clinical(**columns), IDS))
+
+
+def clinical_of(world: World) -> pd.DataFrame:
+    subjects = world.post.factor_moments().subjects
+    rows = np.arange(len(subjects))
+    return pd.DataFrame({"months": rows + 1.0, "dead": rows % 3, "age": rows % 7}, index=list(subjects))
+
+
+def with_first(value: float, rest: float) -> list[float]:
+    return [value, *[rest] * 59]
 
 
 A_VIEW = [
@@ -318,6 +345,61 @@ OUTCOMES = [
     Case("a missing event", lambda w: times(w, dead=[np.nan, *FLAGS[1:]]), DataError, "missing"),
     Case("no events", lambda w: times(w, dead=0), DataError, "'dead'"),
     Case("nobody", lambda w: times(w, ids=[]), DataError, "'dead'"),
+    Case("an absent entry column", lambda w: read_entry(CLINICAL, "since", IDS, np.ones(60)), DataError, "'since'"),
+    Case("an entry before the start", lambda w: entry(w, with_first(-1.0, 0.0)), DataError, "such as -1"),
+    Case("an entry after the end", lambda w: entry(w, with_first(3.0, 0.0)), DataError, "such as 3"),
+    Case("a missing entry", lambda w: entry(w, with_first(np.nan, 0.0)), DataError, "missing"),
+    Case("an infinite entry", lambda w: entry(w, with_first(np.inf, 0.0)), DataError, "'since'"),
+    Case("bounds in the wrong order", lambda w: bounds(w, with_first(5.0, 1.0)), DataError, "not before 'first'"),
+    Case("a negative lower bound", lambda w: bounds(w, with_first(-2.0, 1.0)), DataError, "such as -2"),
+    Case("an upper bound of 0", lambda w: bounds(w, 0.0, with_first(0.0, 2.0)), DataError, "'last'"),
+    Case("no bound at all", lambda w: bounds(w, with_first(np.nan, 1.0), with_first(np.inf, 2.0)), DataError, "both"),
+    Case("no upper bound in any row", lambda w: bounds(w, 1.0, np.nan), DataError, "no patient"),
+    Case("an infinite lower bound", lambda w: bounds(w, with_first(np.inf, 1.0), 2.0), DataError, "'first'"),
+    Case("an absent bound", lambda w: read_intervals(CLINICAL, "months", "last", IDS), DataError, "'last'"),
+    Case("a cause of 1.5", lambda w: causes(w, dead=with_first(1.5, 1.0)), DataError, "such as 1.5"),
+    Case("a negative cause", lambda w: causes(w, dead=with_first(-1.0, 1.0)), DataError, "such as -1"),
+    Case("a missing cause", lambda w: causes(w, dead=with_first(np.nan, 1.0)), DataError, "missing"),
+    Case("no cause seen", lambda w: causes(w, dead=0), DataError, "'dead'"),
+    Case("a cause in words", lambda w: causes(w, dead="relapse"), DataError, "'dead'"),
+    Case("a time of zero before a cause", lambda w: causes(w, months=0.0), DataError, "'months'"),
+    Case("event and upper bound", lambda w: mb.Survival("t", "dead", upper="last"), SpecError, "either an event"),
+    Case("neither event nor bound", lambda w: mb.Survival("t"), SpecError, "either an event"),
+    Case("entry named as time", lambda w: mb.Survival("t", "dead", entry="t"), SpecError, "different columns"),
+    Case("an entry that is no name", lambda w: mb.Survival("t", "dead", entry=3), SpecError, "entry=3"),
+    Case("the same bound twice", lambda w: mb.Survival.interval("t", "t"), SpecError, "different columns"),
+    Case("bounds with a new baseline", lambda w: mb.Survival.interval("a", "b", baseline="cox"), SpecError, "'cox'"),
+    Case("one cause", lambda w: competing(w, dead=1), DataError, "1 causes"),
+    Case("five causes", lambda w: competing(w, dead=np.arange(60) % 6), DataError, "5 causes"),
+    Case("a cause without events", lambda w: competing(w, {1: "a", 2: "b"}, dead=FLAGS), DataError, "no event of 'b'"),
+    Case("a cause without name", lambda w: competing(w, {1: "a", 3: "b"}, dead=FLAGS * 2), DataError, "without a name"),
+    Case("causes as a list", lambda w: competing(w, ["a", "b"]), SpecError, "causes"),
+    Case("one named cause", lambda w: competing(w, {1: "a"}), SpecError, "causes"),
+    Case("a cause numbered 0", lambda w: competing(w, {0: "a", 1: "b"}), SpecError, "causes"),
+    Case("two causes of one name", lambda w: competing(w, {1: "a", 2: "a"}), SpecError, "causes"),
+    Case("a cause with a slash", lambda w: competing(w, {1: "a/b", 2: "c"}), SpecError, "a/b"),
+    Case("a cause column named as time", lambda w: mb.CompetingRisks("t", "t"), SpecError, "different columns"),
+    Case("causes with a new baseline", lambda w: mb.CompetingRisks("t", "c", baseline="cox"), SpecError, "'cox'"),
+    Case("causes without intervals", lambda w: mb.CompetingRisks("t", "c", n_intervals=0), SpecError, "n_intervals"),
+    Case(
+        "competing risks with interactions",
+        lambda w: mb.RiskModel(mb.CompetingRisks("months", "dead"), ["age"], interactions=["age"]).build(
+            w.post, clinical_of(w)
+        ),
+        SpecError,
+        "interactions",
+    ),
+    Case(
+        "evaluation of late entrants",
+        lambda w: mb.evaluate(
+            mb.Risks(IDS, [9.0], np.full((60, 1), 0.3)),
+            clinical(since=0.0),
+            mb.Survival("months", "dead", entry="since"),
+            seed=0,
+        ),
+        DataError,
+        "late entry",
+    ),
     Case("a binary outcome of 2", lambda w: binary(w, dead=[2, *FLAGS[1:]]), DataError, "such as 2"),
     Case("a missing binary outcome", lambda w: binary(w, dead=[np.nan, *FLAGS[1:]]), DataError, "missing"),
     Case("a constant binary outcome", lambda w: binary(w, dead=1), DataError, "only 1"),
@@ -491,6 +573,8 @@ POSTERIORS = [
     Case("biomarkers at a rate in words", lambda w: mb.biomarkers(w.post, fdr="5 %"), DataError, "fdr"),
     Case("biomarkers of views", lambda w: mb.biomarkers(w.cohort.views), DataError, "posterior"),
     Case("sharing at a share in words", lambda w: mb.sharing(w.post, min_variance="x"), DataError, "min_variance"),
+    Case("diagnosing no draws", lambda w: mb.diagnose(w.post, w.cohort.views, n_draws=0), SpecError, "n_draws"),
+    Case("diagnosing half a draw", lambda w: mb.diagnose(w.post, n_draws=0.5), SpecError, "n_draws"),
     Case("imputing nothing", lambda w: w.post.impute(None), DataError, "NoneType"),
     Case("imputing at a level in words", lambda w: w.post.impute(w.cohort.views, level="x"), DataError, "level"),
     Case("projecting nothing", lambda w: w.post.project(None), DataError, "NoneType"),

@@ -6,24 +6,26 @@ from scipy import integrate
 
 from mofa_bayes.errors import DataError, SpecError
 from mofa_bayes.risk import Binary, Survival
-from mofa_bayes.risk.baselines import PiecewiseExponential, Weibull
+from mofa_bayes.risk.baselines import MSpline, PiecewiseExponential, Weibull
 
 WEIBULL = Weibull(reference=8.0, log_level=-0.5)
 PIECEWISE = PiecewiseExponential(cuts=(2.0, 5.0, 11.0), centres=(1.0, 3.5, 8.0, 20.0), log_level=-2.0)
+SPLINE = MSpline(knots=(2.0, 5.0, 11.0), end=25.0, log_level=-2.0)
 CASES = [
+    (SPLINE, {"log_height": np.array([[-1.0, 0.5, -2.0, 0.2, 0.1, -3.0, 1.0], [0.7] * 7])}),
     (WEIBULL, {"intercept": np.array([-0.5, 0.2]), "shape": np.array([1.0, 1.7])}),
     (PIECEWISE, {"log_hazard": np.log([[0.1, 0.3, 0.05, 0.2], [0.1, 0.1, 0.1, 0.1]])}),
 ]
 
 
 @pytest.mark.parametrize(("baseline", "parameters"), CASES)
-@pytest.mark.parametrize("time", [0.5, 2.0, 4.9, 30.0])
+@pytest.mark.parametrize("time", [1e-9, 0.5, 2.0, 4.9, 30.0])
 def test_cumulative_hazard_is_the_integral_of_the_hazard(baseline, parameters, time):
     def hazard(t, draw):
         return np.exp(baseline.log_hazards(np, parameters, baseline.design(np.array([t])))[0][draw, 0])
 
     log_cumulative = baseline.log_hazards(np, parameters, baseline.design(np.array([time])))[1]
-    edges = [cut for cut in (2.0, 5.0, 11.0) if cut < time]
+    edges = [cut for cut in (2.0, 5.0, 11.0, 25.0) if cut < time]
     for draw in range(2):
         exact = integrate.quad(hazard, 0, time, args=(draw,), points=edges or None, limit=200)[0]
         assert np.exp(log_cumulative[draw, 0]) == pytest.approx(exact, rel=1e-6)
@@ -78,9 +80,9 @@ def test_a_piecewise_model_with_one_interval_builds_and_has_a_finite_density():
 def test_time_units_only_shift_the_log_hazard():
     rng = np.random.default_rng(3)
     time, event = rng.exponential(10, size=50), np.ones(50)
-    for baseline in (Weibull, PiecewiseExponential):
+    for baseline in (MSpline, Weibull, PiecewiseExponential):
         months, years = baseline.learn(time, event, 5), baseline.learn(time / 12, event, 5)
-        expected = months.log_level + (np.log(12) if baseline is PiecewiseExponential else 0.0)
+        expected = months.log_level + (0.0 if baseline is Weibull else np.log(12))
         assert years.log_level == pytest.approx(expected)
 
 
@@ -148,3 +150,51 @@ def test_bends_leave_level_and_trend_to_themselves():
     slope, level = np.polyfit(log_time - log_time.mean(), log_hazard, 1)
     assert (slope, level) == pytest.approx((0.5, -2.0))
     assert np.ptp(log_hazard - level - slope * (log_time - log_time.mean())) > 0.3
+
+
+def draw_heights(baseline, **values):
+    import pymc as pm
+
+    with pm.Model(coords=baseline.coords()) as model:
+        baseline.draw_parameters()
+    known = {"level": -2.0, "roughness": 0.0, "trend": 0.0, **values}
+    return pm.draw(pm.do(model, known)["log_height"], mode="FAST_COMPILE", draws=4000, random_seed=0)
+
+
+def test_equal_heights_are_a_constant_hazard_even_beyond_the_end():
+    design = SPLINE.design(np.array([1e-100, 1.0, 24.0, 25.0, 80.0]))
+    log_hazard, log_cumulative = SPLINE.log_hazards(np, {"log_height": np.full(7, -1.3)}, design)
+    np.testing.assert_allclose(log_hazard, -1.3)
+    np.testing.assert_allclose(log_cumulative, -1.3 + np.log([1e-100, 1.0, 24.0, 25.0, 80.0]))
+
+
+@pytest.mark.parametrize(("shape", "distance"), [(0.8, 0.07), (1.0, 1e-9), (1.2, 0.05), (2.0, 0.15)])
+def test_a_spline_hazard_without_roughness_is_nearly_a_weibull_hazard(shape, distance):
+    rng = np.random.default_rng(1)
+    time = 30 * rng.weibull(shape, size=400)
+    baseline = MSpline.learn(time, np.ones(400), 10)
+    parameters = {"log_height": draw_heights(baseline, trend=shape - 1)[0]}
+    seen = np.quantile(time, np.linspace(0.02, 0.98, 60))
+    ratio = baseline.log_hazards(np, parameters, baseline.design(seen))[0] - (shape - 1) * np.log(seen)
+    assert np.ptp(ratio) < 2 * distance
+
+
+def test_how_much_a_spline_hazard_bends_hardly_depends_on_its_knots():
+    rng = np.random.default_rng(1)
+    time, spread = 30 * rng.weibull(1.2, size=400), {}
+    for n_intervals in (10, 20, 30):
+        baseline = MSpline.learn(time, np.ones(400), n_intervals)
+        heights = draw_heights(baseline, roughness=1.5)
+        design = baseline.design(np.quantile(time, [0.1, 0.5, 0.9]))
+        log_hazard = baseline.log_hazards(np, {"log_height": heights}, design)[0]
+        spread[n_intervals] = (log_hazard[:, 2] - 2 * log_hazard[:, 1] + log_hazard[:, 0]).std()
+    # a walk whose steps did not know their distance would bend by factors of 1.4 and 1.7
+    assert spread[20] == pytest.approx(spread[10], rel=0.2)
+    assert spread[30] == pytest.approx(spread[10], rel=0.2)
+
+
+@pytest.mark.parametrize("time", [[3.0] * 6, [1.0, 1.0, 2.0, 3.0], [5.0], [1e-7, 1.0, 1.0 + 1e-9, 40.0]])
+def test_few_or_tied_events_give_splines_of_some_width(time):
+    baseline = MSpline.learn(np.array(time), np.ones(len(time)), 10)
+    assert (baseline._widths() > 0).all()
+    assert np.isfinite(draw_heights(baseline, trend=0.3, roughness=1.0)).all()

@@ -237,6 +237,17 @@ def test_the_tree_of_importance_sampling_is_like_that_of_nuts(binary):
     assert fitted.predict(*make_cohort()).to_frame()["risk"].between(0, 1).all()
 
 
+def test_the_normal_approximation_is_near_importance_sampling(binary):
+    model, compiled = binary
+    found = {
+        sampler: model.fit(*make_cohort(), seed=0, sampler=sampler, compiled=compiled).effects().set_index("term")
+        for sampler in ("importance", "laplace")
+    }
+    apart = found["laplace"]["mean"] - found["importance"]["mean"]
+    assert (apart.abs() < 0.5 * found["importance"]["sd"]).all()
+    assert (found["laplace"]["sd"] / found["importance"]["sd"]).between(0.7, 1.3).all()
+
+
 def test_uneven_weights_hand_over_to_nuts(binary, monkeypatch, caplog):
     model, compiled = binary
 

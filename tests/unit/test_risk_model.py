@@ -12,12 +12,17 @@ import xarray as xr
 from mofa_bayes.errors import ConvergenceWarning, DataError, FitError, SpecError
 from mofa_bayes.posterior.moments import FactorMoments
 from mofa_bayes.risk import Binary, RiskModel, Survival
-from mofa_bayes.risk.graph import Strength
+from mofa_bayes.risk.effects import Strength
 from mofa_bayes.risk.sampling import warn_unconverged
 
 QUICK = {"n_draws": 1000, "n_tune": 400, "n_chains": 2}
 WEIBULL = Survival("time", "event", baseline="weibull")
-OUTCOMES = {"weibull": WEIBULL, "piecewise": Survival("time", "event", n_intervals=5), "binary": Binary("dead")}
+OUTCOMES = {
+    "weibull": WEIBULL,
+    "piecewise": Survival("time", "event", baseline="piecewise_exponential", n_intervals=5),
+    "m_spline": Survival("time", "event", n_intervals=5),
+    "binary": Binary("dead"),
+}
 EFFECTS, AGE = np.array([0.8, 0.0]), 0.05
 
 
@@ -89,7 +94,7 @@ def test_the_tree_survives_a_file(fitted, tmp_path):
 def test_pointwise_log_likelihood_adds_up_to_that_of_the_graph(weibull, cohort):
     moments, clinical = cohort
     model = weibull.spec.build(moments, clinical)
-    density = model.compile_logp(vars=model.potentials, mode="FAST_COMPILE")
+    density = model.compile_logp(vars=model.observed_RVs, mode="FAST_COMPILE")
     pointwise = weibull.log_likelihood(moments, clinical)
     for chain, draw in ((0, 0), (1, 999)):
         own = weibull.tree["posterior"].to_dataset().isel(chain=chain, draw=draw)
@@ -100,6 +105,14 @@ def test_pointwise_log_likelihood_adds_up_to_that_of_the_graph(weibull, cohort):
             "shape_log__": np.log(own["shape"].values),
         }
         assert float(pointwise.isel(chain=chain, draw=draw).sum()) == pytest.approx(float(density(point)), rel=1e-9)
+
+
+def test_a_fit_measures_its_quadrature(weibull, cohort):
+    assert weibull.quadrature_error.n_nodes == 20
+    assert 0 < weibull.quadrature_error.total < 1e-3
+    assert 0 < weibull.quadrature_error.patient < 0.01
+    change = weibull.log_likelihood(*cohort, n_nodes=40) - weibull.log_likelihood(*cohort)
+    assert weibull.quadrature_error.patient <= float(abs(change).max())
 
 
 def test_the_scale_is_the_time_at_which_the_cumulative_hazard_is_one(weibull):

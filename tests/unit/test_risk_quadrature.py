@@ -1,9 +1,12 @@
 """Quadrature integrates what it says, and its points are where a normal's quantiles are."""
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy.special import ndtri
 
+from mofa_bayes.risk.accuracy import QuadratureWarning, measure_quadrature
 from mofa_bayes.risk.quadrature import hermite_nodes, root_of, stratified_nodes
 
 
@@ -39,3 +42,19 @@ def test_root_of_squares_to_the_covariance_even_when_singular():
     covariance = np.concatenate([factor @ factor.swapaxes(1, 2), np.zeros((1, 4, 4))])
     root = root_of(covariance)
     np.testing.assert_allclose(root.swapaxes(1, 2) @ root, covariance, atol=1e-12)
+
+
+@pytest.mark.parametrize(("slope", "warns"), [(0.0, False), (0.001, False), (0.1, True)])
+def test_an_error_that_moves_with_the_draw_warns_and_a_constant_one_does_not(slope, warns):
+    draws, values = np.linspace(-2, 2, 20), np.zeros((20, 3))
+
+    def score(n_nodes):
+        return values + (np.array([1.0, 0.0, slope]) + slope * draws[:, None]) * (n_nodes == 20)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        error = measure_quadrature(score, 10)
+    assert error.n_nodes == 10
+    assert error.patient == pytest.approx(1.0 + 2 * slope)
+    assert error.total == pytest.approx(3 * slope * draws.std())
+    assert [warning.category for warning in caught] == [QuadratureWarning] * warns

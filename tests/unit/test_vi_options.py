@@ -54,6 +54,36 @@ def test_sparse_factors_are_found_and_say_who_lacks_them(rare, sparse):
         assert shown[z[:, k] == 0].mean() < 0.35
 
 
+def test_sparse_factors_are_drawn_as_such_wherever_they_are_drawn(rare, sparse):
+    """Moments and their draws agree with the draws of the fit: in how often a factor is zero, and in its quantiles."""
+    moments, drawn = sparse.factor_moments(), sparse.factors().isel(chain=0)
+    drawn = drawn.sel(subject=list(moments.subjects)).transpose("draw", "subject", "factor").values
+    ours = moments.draw(np.arange(200), 4000, np.random.default_rng(0))
+    np.testing.assert_allclose((ours != 0).mean(axis=0), moments.inclusion, atol=0.05)
+    np.testing.assert_allclose((drawn != 0).mean(axis=0), moments.inclusion, atol=0.15)
+    np.testing.assert_allclose(ours.mean(axis=0), moments.mean, atol=0.1)
+    variance = np.diagonal(moments.covariances(), axis1=1, axis2=2)
+    np.testing.assert_allclose(ours.var(axis=0), variance, rtol=0.15, atol=0.02)
+    levels = [0.05, 0.5, 0.95]
+    gap = np.abs(np.quantile(ours, levels, axis=0) - np.quantile(drawn, levels, axis=0))
+    assert np.quantile(gap, 0.95) < 0.4
+    some = moments.sel(moments.subjects[3:5])
+    np.testing.assert_array_equal(some.inclusion, moments.inclusion[3:5])
+    np.testing.assert_allclose(sparse.project(rare[0].sel(some.subjects)).inclusion, some.inclusion, atol=0.05)
+
+
+def test_imputed_intervals_of_sparse_factors_are_those_of_a_mixture(rare, sparse):
+    """Without noise, of a subject who may lack each factor: long tails and a narrow middle."""
+    views, tree = rare[0], sparse.tree.copy()
+    tree["posterior"]["noise_sd_x"] = tree["posterior"]["noise_sd_x"] / 10
+    nobody = {view: pd.DataFrame(np.nan, ["q0"], views.features(view)) for view in views.names}
+    nobody["y"].iloc[0, 0] = views["y"].values[:, 0].mean()
+    new = mb.MultiView.from_frames(nobody, groups=pd.Series(["b"], index=["q0"]), uninformative="keep")
+    inner, outer = (mb.Posterior(tree).impute(new, level=level) for level in (0.5, 0.99))
+    ratio = (outer["upper_x"] - outer["lower_x"]) / (inner["upper_x"] - inner["lower_x"])
+    assert float(ratio.median()) > 2 * 2.576 / 0.674
+
+
 def test_a_group_without_a_factor_has_a_small_share_of_it(rare, sparse):
     _, z = rare
     share = sparse.tree["posterior"]["factor_inclusion"].mean(("chain", "draw"))

@@ -79,7 +79,7 @@ def tabulate_events(
         )
     frames, likelihoods, exposures = {}, {}, {}
     for view, rule in rules.items():
-        wanted = None if features is None else features.get(view)
+        wanted = None if features is None else features.get(view, ())
         frame = _tabulate(view, rule, before, who, wanted)
         if isinstance(rule, Count):
             exposure = _expose(rule, who, follow_up)

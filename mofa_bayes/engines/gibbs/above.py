@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 from scipy.special import logit
 
+from mofa_bayes.engines.gibbs.horseshoe import draw_globals, draw_locals, tabulate_log_g
 from mofa_bayes.engines.gibbs.walk import HIGH_ALPHA, LOW_ALPHA
 from mofa_bayes.engines.vi.packed import Array, Index
 from mofa_bayes.spec import ARD, Gamma, Horseshoe, Laplace, Normal, Prior, SpikeSlab
@@ -207,10 +208,7 @@ class LaplaceAbove:
 
 @dataclass(frozen=True, slots=True)
 class HorseshoeAbove:
-    """w ~ N(0, l^2 / alpha_k), l half-Cauchy: 1 / l^2 | nu ~ Gamma(1/2, 1 / nu), 1 / nu ~ Gamma(1/2, 1).
-
-    The auxiliary scheme of Makalic and Schmidt (2016, IEEE SPL 23:179). `local` is 1 / l^2 (D, K).
-    """
+    """w ~ N(0, l^2 / alpha_k), l half-Cauchy. `local` is 1 / l^2 (D, K)."""
 
     hyperprior: Gamma
     alpha: Array
@@ -227,11 +225,11 @@ class HorseshoeAbove:
         return _NOTHING
 
     def redraw(self, loadings: Array, rng: np.random.Generator) -> "HorseshoeAbove":
-        """See `Above`: 1 / nu | l, then l | nu, then alpha."""
-        square = np.square(loadings)
-        mixing = rng.standard_exponential(square.shape) / (1 + self.local)
-        local = np.clip(rng.standard_exponential(square.shape) / (mixing + self.alpha * square / 2), 1e-50, 1e50)
-        alpha = draw_precisions(self.hyperprior, len(loadings), (square * local).sum(axis=0), rng)
+        """See `Above`: alpha with l integrated out, then l given alpha."""
+        square, alpha = np.square(loadings), self.alpha.copy()
+        prior, local = self.hyperprior, np.empty_like(square)
+        draw_globals(np.ascontiguousarray(square.T), alpha, prior.shape, prior.rate, tabulate_log_g(), rng)
+        draw_locals(square, alpha, rng, local)
         return replace(self, alpha=alpha, local=local)
 
     def follow(self, alpha: Array) -> "HorseshoeAbove":

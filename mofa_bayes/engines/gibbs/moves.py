@@ -5,6 +5,7 @@ here draws from the posterior restricted to the orbit of a group of maps, that i
 group's Haar measure (Liu and Sabatti 2000, Biometrika 87:353), so the posterior stays as it is. All of them need only
 sums of K x K numbers, so many are made before Z and W are touched. Where priors are dense of one precision per view and
 factor, all factors are mixed; under all others only scales, and levels against intercepts, keep the prior's form.
+Rotations that only keep the marginal prior's, with local scales integrated out, are in `rotation`.
 """
 
 from collections.abc import Mapping

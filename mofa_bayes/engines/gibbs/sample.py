@@ -3,7 +3,6 @@
 import hashlib
 import tempfile
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from mofa_bayes.engines.gibbs.state import first_point
 from mofa_bayes.engines.sampling import Sampling
 from mofa_bayes.engines.vi.checkpoint import Checkpoint
 from mofa_bayes.engines.vi.layout import Layout
-from mofa_bayes.errors import ConvergenceWarning, FitError
+from mofa_bayes.errors import ConvergenceWarning, FitError, warn
 from mofa_bayes.spec import ARDFactors, FactorModel, StandardFactors
 
 
@@ -98,11 +97,10 @@ def sample_gibbs(
             remove(root)
     completed = min(kept) == sampling.n_draws
     if not completed:
-        warnings.warn(
+        warn(
             f"gibbs stopped after {min(kept)} to {max(kept)} of {sampling.n_draws} draws per chain; "
             f"{len(chains)} of {len(kept)} chains are kept, cut to the shortest of them",
             ConvergenceWarning,
-            stacklevel=2,
         )
     return Sampled(layout, chains, numbers, completed, time.perf_counter() - begun)
 

@@ -5,11 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from mofa_bayes.engines.gibbs.above import Above, HorseshoeAbove, LaplaceAbove
 from mofa_bayes.engines.gibbs.state import PartPoint, Point, first_point
 from mofa_bayes.engines.vi.ascend import Fitted, ascend
 from mofa_bayes.engines.vi.layout import Layout
-from mofa_bayes.engines.vi.packed import Array, unpack
+from mofa_bayes.engines.vi.packed import unpack
 from mofa_bayes.engines.vi.part_state import PartState
 from mofa_bayes.engines.vi.settings import Ascent
 from mofa_bayes.engines.vi.start import start_factors
@@ -52,7 +51,7 @@ def _disperse(fitted: Fitted, spec: FactorModel, rng: np.random.Generator) -> Po
         for part, own, state in zip(layout.parts, point.parts, globals_.parts, strict=True)
     )
     point = replace(point, factors=factors, parts=parts)
-    above = {view: _follow(own, point.loadings(layout, view), rng) for view, own in point.above.items()}
+    above = {view: own.redraw(point.loadings(layout, view), rng) for view, own in point.above.items()}
     return replace(point, above=above)
 
 
@@ -65,15 +64,3 @@ def _disperse_part(own: PartPoint, state: PartState, positive: bool, rng: np.ran
         np.abs(loadings, out=loadings)
     tau = state.tau * np.exp(_LOG_SPREAD * rng.standard_normal(state.tau.shape)) if state.tau.size else own.tau
     return PartPoint(terms, np.clip(tau, 1e-6, 1e6), state.nuisance)
-
-
-def _follow(above: Above, loadings: Array, rng: np.random.Generator) -> Above:
-    """Draw what stands above given the loadings, as the first sweep would; local scales from their sizes."""
-    match above:
-        case HorseshoeAbove():
-            above = replace(above, local=1 / np.maximum(np.square(loadings), 1e-4))
-        case LaplaceAbove():
-            above = replace(above, precision=1 / np.maximum(np.square(loadings), 1e-4))
-        case _:
-            pass
-    return above.redraw(loadings, rng)

@@ -3,7 +3,6 @@
 Rows and columns are in canonical order (by name), so that the answer does not depend on the order they came in.
 """
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import Preprocessing
 from mofa_bayes.engines.vi.packed import Array, Index
-from mofa_bayes.errors import IgnoredWarning
+from mofa_bayes.errors import IgnoredWarning, warn
 
 TILE = 2048
 
@@ -99,11 +98,10 @@ def gaussianise(views: MultiView) -> MultiView:
     others = sorted(set(kinds) - {"gaussian"})
     if not others:
         return views
-    warnings.warn(
+    warn(
         f"engine 'spectral' takes {int((kinds != 'gaussian').sum())} features of likelihood {', '.join(others)} as "
         "real numbers, scaled as the view's other features are; their loadings and noise are on that scale",
         IgnoredWarning,
-        stacklevel=3,
     )
     names = {f"likelihood_{view}": xr.full_like(views.likelihoods(view), "gaussian") for view in views.names}
     return MultiView(views.dataset.assign(names))

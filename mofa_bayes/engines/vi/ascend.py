@@ -2,7 +2,6 @@
 
 import os
 import time
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -17,7 +16,7 @@ from mofa_bayes.engines.vi.layout import Layout
 from mofa_bayes.engines.vi.packed import Array
 from mofa_bayes.engines.vi.rows import Rows
 from mofa_bayes.engines.vi.settings import Ascent
-from mofa_bayes.errors import ConvergenceWarning
+from mofa_bayes.errors import ConvergenceWarning, warn
 from mofa_bayes.spec import FactorModel
 
 
@@ -83,10 +82,9 @@ def ascend(
                 raise
             converged, why = False, "it was interrupted"
     if not converged:
-        warnings.warn(
+        warn(
             f"vi stopped after {len(climber.bounds)} iterations before the bound settled: {why}",
             ConvergenceWarning,
-            stacklevel=2,
         )
     seconds = time.perf_counter() - start
     bound, n_factors = np.asarray(climber.bounds), np.asarray(climber.counts)

@@ -1,6 +1,5 @@
 """q(z) of new rows under fixed globals."""
 
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -9,7 +8,7 @@ import numpy as np
 from mofa_bayes.engines.vi.layout import Block, Layout
 from mofa_bayes.engines.vi.packed import pack
 from mofa_bayes.engines.vi.rows import PartGlobals, RowPrior, Rows, bound_entries, infer_rows
-from mofa_bayes.errors import ConvergenceWarning
+from mofa_bayes.errors import ConvergenceWarning, warn
 
 _MAX_CYCLES = 1000
 _TOLERANCE = 1e-6
@@ -54,5 +53,5 @@ def _settle(update: Callable[[Rows], Rows], rows: Rows) -> Rows:
         is_worse = np.abs(reached.mean - far.mean).max(axis=1) > np.abs(last).max(axis=1)
         # A row that went too far starts again from where two plain steps had brought it.
         rows = replace(reached, mean=np.where(is_worse[:, None], second.mean, reached.mean))
-    warnings.warn("q(z) of some new subjects has not settled", ConvergenceWarning, stacklevel=4)
+    warn("q(z) of some new subjects has not settled", ConvergenceWarning)
     return rows

@@ -187,6 +187,36 @@ def _predict(part: Part, known: PartGlobals, terms: Array, pairs: Array) -> tupl
     return eta, second
 
 
+def collect_terms(
+    block: Block, parts: tuple[Part, ...], known: Mapping[int, PartGlobals], locals_: Mapping[int, Local]
+) -> tuple[Array, Array]:
+    """Sum what the parts in `locals_` say of each row's factors: packed precision (n or 1, P) and linear term (n, K).
+
+    Terms of the likelihood alone; the prior is not in them, so that those of some parts add up to those of all.
+    """
+    n_factors = next(iter(known.values())).weighted.shape[2]
+    size, n_terms = n_packed(n_factors), n_factors + block.design.shape[1]
+    precision = np.zeros((1 if block.is_uniform else block.n_rows, n_packed(n_terms)))
+    linear = np.zeros((block.n_rows, n_factors))
+    for number, local in locals_.items():
+        own, cells = known[number], block.cells[number]
+        if local.omega is None:
+            precision += own.total[block.group]
+            if cells.gaps is not None:
+                scattered = parts[number].scattered
+                precision -= cells.gaps.over_columns(own.pairs, own.square_weight[block.group][scattered])
+        else:
+            precision += (local.omega * own.square_weight[block.group]) @ own.pairs
+        linear += local.times(own.weighted[block.group])
+    for f, column in enumerate(block.design.T):
+        start = n_packed(n_factors + f)
+        linear -= column[:, None] * precision[:, start : start + n_factors]
+    if block.weights is not None:
+        linear *= block.weights[:, None]
+        precision *= block.weights[:1, None] if block.is_uniform else block.weights[:, None]
+    return precision[:, :size], linear
+
+
 def infer_rows(
     block: Block,
     parts: tuple[Part, ...],
@@ -207,28 +237,10 @@ def infer_rows(
     """
     n_factors = len(prior.precision)
     size = n_packed(n_factors)
-    n_terms = n_factors + block.design.shape[1]
-    precision = np.zeros((1 if block.is_uniform else block.n_rows, n_packed(n_terms)))
-    linear = np.zeros((block.n_rows, n_factors))
-    for number, cells in block.cells.items():
-        own, local = known[number], locals_[number]
-        if local.omega is None:
-            precision += own.total[block.group]
-            if cells.gaps is not None:
-                scattered = parts[number].scattered
-                precision -= cells.gaps.over_columns(own.pairs, own.square_weight[block.group][scattered])
-        else:
-            precision += (local.omega * own.square_weight[block.group]) @ own.pairs
-        linear += local.times(own.weighted[block.group])
-    for f, column in enumerate(block.design.T):
-        start = n_packed(n_factors + f)
-        linear -= column[:, None] * precision[:, start : start + n_factors]
-    if block.weights is not None:
-        linear *= block.weights[:, None]
-        precision *= block.weights[:1, None] if block.is_uniform else block.weights[:, None]
+    precision, linear = collect_terms(block, parts, known, locals_)
     if prior.log_odds.size:
-        return _sweep_rows(precision[:, :size], linear, prior, before)
-    precision = precision[:, :size] + pack(np.diag(prior.precision))
+        return _sweep_rows(precision, linear, prior, before)
+    precision = precision + pack(np.diag(prior.precision))
     if block.is_uniform:
         covariance, log_determinant = _invert_one(precision, n_factors)
         rows = Rows(linear @ covariance, pack(covariance)[None])

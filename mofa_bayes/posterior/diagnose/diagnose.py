@@ -7,7 +7,7 @@ import pandas as pd
 import xarray as xr
 
 from mofa_bayes.data.multiview import MultiView
-from mofa_bayes.errors import DataError
+from mofa_bayes.errors import DataError, SpecError
 from mofa_bayes.posterior.convergence import tabulate_convergence
 from mofa_bayes.posterior.diagnose.draws import ModelDraws, read_draws
 from mofa_bayes.posterior.diagnose.loo import LeaveOneOut, leave_one_out
@@ -99,9 +99,14 @@ def diagnose(
     ------
     DataError
         `views` are not those of the fit.
+    SpecError
+        `n_draws` is not a whole number above 0.
     """
     if not isinstance(post, Posterior):
         raise DataError("posterior", got=type(post).__name__, expected="a Posterior", do="Pass what mb.fit returned.")
+    if isinstance(n_draws, bool) or not isinstance(n_draws, int | np.integer) or n_draws < 1:
+        raise SpecError("n_draws", got=repr(n_draws)[:80], expected="a whole number from 1 up", do="500 is usual.")
+    post.require_uncertainty("diagnosis")
     rng = make_rng(seed)
     engine = str(post.provenance["engine"])
     checks = [

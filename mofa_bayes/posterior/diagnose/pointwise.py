@@ -9,11 +9,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
+from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.engines.vi.packed import n_packed, pack, unpack
-from mofa_bayes.posterior.diagnose.draws import Array, ModelDraws, ViewDraws
+from mofa_bayes.errors import FitError
+from mofa_bayes.posterior.diagnose.draws import Array, ModelDraws, ViewDraws, read_draws
 from mofa_bayes.posterior.likelihoods import SUPPORTED, Own, log_density
+from mofa_bayes.posterior.posterior import Posterior
 
 _CHUNK = 2048
 _MAX_STEPS = 50
@@ -47,6 +51,30 @@ def subject_log_likelihood(model: ModelDraws) -> Array:
     """
     parts = list(_parts(model))
     return np.stack([_log_likelihood(model, parts, s) for s in range(model.n_draws)])
+
+
+def add_log_likelihood(post: Posterior, views: MultiView) -> xr.DataTree:
+    """Return a posterior's tree with a group `log_likelihood`; see `Posterior.with_log_likelihood`."""
+    draws = post.factors()
+    model = read_draws(post, views, draws.sizes["chain"] * draws.sizes["draw"])
+    if model.is_sparse:
+        raise FitError(
+            "log likelihood",
+            got="factors that may be zero, which no closed form integrates out",
+            expected="a model with StandardFactors or ARDFactors",
+            do="Compare such models by held-out subjects.",
+        )
+    density = subject_log_likelihood(model) - log_scales(model)
+    labelled = xr.DataArray(
+        density.reshape(draws.sizes["chain"], draws.sizes["draw"], -1),
+        dims=("chain", "draw", "subject"),
+        coords={"chain": draws["chain"], "draw": draws["draw"], "subject": list(views.subjects)},
+        name="subject_density",
+    )
+    groups = {name: node.to_dataset() for name, node in post.tree.children.items()}
+    tree = xr.DataTree.from_dict(groups | {"log_likelihood": labelled.to_dataset()})
+    tree.attrs.update(post.tree.attrs)
+    return tree
 
 
 def log_scales(model: ModelDraws) -> Array:

@@ -1,12 +1,12 @@
 """Diagnosis: the checks of a fit as a table, what they amount to, and what to do."""
 
-import html
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from mofa_bayes.card import render_card
 from mofa_bayes.posterior.diagnose.loo import LeaveOneOut
 from mofa_bayes.posterior.diagnose.predictive import Predictive
 
@@ -85,8 +85,6 @@ class Diagnosis:
         return f"<Diagnosis ({self.engine}): {self.verdict}{why}>"
 
     def _repr_html_(self) -> str:
-        reasons = "".join(f"<li>{html.escape(reason)}</li>" for reason in self.reasons)
-        notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
-        table = self.table.to_html(border=0, index=False, float_format=lambda value: f"{value:.3g}")
-        title = html.escape(f"Diagnosis ({self.engine}): {self.verdict}")
-        return f"<div><strong>{title}</strong><ul>{reasons}</ul>{table}{notes}</div>"
+        return render_card(
+            repr(self), self.table.drop(columns="advice"), index=False, notes=[*self.reasons, *self.notes]
+        )

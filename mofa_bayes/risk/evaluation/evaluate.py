@@ -11,8 +11,10 @@ from mofa_bayes.errors import DataError, SpecError
 from mofa_bayes.risk.evaluation.cohort import Cohort, Interval, estimate_of, replicate
 from mofa_bayes.risk.evaluation.curves import CalibrationCurve, DecisionCurve, tabulate_distribution
 from mofa_bayes.risk.evaluation.evaluation import Evaluation, Resampling, tabulate_panels
+from mofa_bayes.risk.evaluation.measured import read_measurements
 from mofa_bayes.risk.evaluation.panel import compute_panel
 from mofa_bayes.risk.evaluation.risks import Array, Risks
+from mofa_bayes.risk.response import RISK
 from mofa_bayes.risk.scores import Scores
 from mofa_bayes.seeds import make_rng
 
@@ -43,6 +45,11 @@ def evaluate(
     had another event never has this one. Patients whose outcome was used in the fit make every metric look better than
     it is.
 
+    What is measured or counted has R squared, RMSE, CRPS, log score, coverage of the predictive interval and linear
+    calibration for each response, a count also the Poisson deviance; CRPS and log score are those of a normal (or
+    negative binomial) distribution with the predictive mean and sd. A grade has the ranked probability score, the log
+    score and the AUC of being above each level. There are no curves then, and no horizons.
+
     Parameters
     ----------
     scores
@@ -71,8 +78,22 @@ def evaluate(
     SpecError
         An option is not acceptable, or `interval` needs draws that `scores` do not have.
     """
+    if isinstance(scores, Scores) and scores.labels is not RISK:
+        measured = read_measurements(scores, require_frame("clinical table", clinical), outcome, interval)
+        resampling = read_resampling(None, interval, n_bootstrap, level, seed)
+        table = measured.tabulate(n_bootstrap, level, np.random.default_rng(resampling.seed))
+        none = pd.DataFrame()
+        return Evaluation(
+            table=table,
+            calibration_curve=none,
+            decision_curve=none,
+            risk_distribution=none,
+            resampling=resampling,
+            cohort=measured,
+            clinical=clinical,
+        )
     risks = _read_risks(scores)
-    resampling = _read_resampling(risks, interval, n_bootstrap, level, seed)
+    resampling = read_resampling(risks, interval, n_bootstrap, level, seed)
     cohort = _read_cohort(risks, clinical, outcome, times)
     calibration, decision = CalibrationCurve(cohort), DecisionCurve(cohort)
     own = estimate_of(cohort)
@@ -96,9 +117,17 @@ def _read_risks(scores: object) -> Risks:
     if isinstance(scores, Risks):
         return scores
     if isinstance(scores, Scores):
+        if "cause" in scores.dataset.dims:
+            raise DataError(
+                "scores",
+                got="risks of several causes",
+                expected="those of one",
+                do=f'Pass scores.of_cause("{scores.dataset["cause"].values[0]}"); the outcome stays the same.',
+            )
         values = scores.dataset.transpose("subject", "time")
         subjects = [str(name) for name in values["subject"].values]
-        return Risks(subjects, values["time"].values, values["risk"].values, values["linear_predictor"].values)
+        arrays = (values[name].values for name in ("time", "risk", "linear_predictor"))
+        return Risks(subjects, *arrays, cause=int(values["code"]) if "code" in values.coords else 1)
     raise DataError(
         "scores",
         got=type(scores).__name__,
@@ -107,13 +136,14 @@ def _read_risks(scores: object) -> Risks:
     )
 
 
-def _read_resampling(
-    risks: Risks, interval: Interval, n_bootstrap: int, level: float, seed: int | np.random.Generator
+def read_resampling(
+    risks: Risks | None, interval: Interval, n_bootstrap: int, level: float, seed: int | np.random.Generator
 ) -> Resampling:
+    """Check how intervals are asked for, and fix the seed of the resampling; raise SpecError otherwise."""
     if interval not in get_args(Interval):
         raise SpecError("interval", got=repr(interval), expected=f"one of {', '.join(get_args(Interval))}",
                         do="Choose one of these.")  # fmt: skip
-    if interval != "patients" and not risks.has_draws:
+    if interval != "patients" and risks is not None and not risks.has_draws:
         raise SpecError("interval", got=f"{interval!r} for scores without draws", expected="scores with draws",
                         do="Pass fitted.draw_risks(posterior, clinical, times=...).")  # fmt: skip
     if not isinstance(n_bootstrap, int) or isinstance(n_bootstrap, bool) or n_bootstrap < 20:
@@ -126,6 +156,13 @@ def _read_resampling(
 
 def _read_cohort(risks: Risks, clinical: pd.DataFrame, outcome: Outcome, times: Sequence[float] | None) -> Cohort:
     observed = outcome.read(require_frame("clinical table", clinical), risks.subjects)
+    if "entry" in observed or "upper" in observed:
+        raise DataError(
+            "outcome",
+            got="late entry or events between bounds",
+            expected="events and censoring of patients followed from time 0, which is what the metrics are defined for",
+            do='Evaluate in patients with Survival("time", "event").',
+        )
     time, event = observed.get("time"), observed["event" if "time" in observed else "outcome"]
     if np.isnan(risks.times).any() == (time is not None):
         raise DataError(

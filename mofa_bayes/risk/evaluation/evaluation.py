@@ -1,14 +1,17 @@
 """Evaluation: metrics with intervals, curves, and panels by subgroup, as tables."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
+from mofa_bayes.card import render_card
 from mofa_bayes.data.tables import align_rows
 from mofa_bayes.errors import DataError, SpecError, name_some
 from mofa_bayes.risk.evaluation.cohort import Cohort, Interval, estimate_of, replicate
 from mofa_bayes.risk.evaluation.curves import find_quantiles
+from mofa_bayes.risk.evaluation.measured import Measurements
 from mofa_bayes.risk.evaluation.panel import Panel, compute_panel
 
 _MOST_GROUPS = 20
@@ -33,7 +36,8 @@ class Evaluation:
     ----------
     table
         One row per metric and time, columns `metric, time, estimate, lower, upper, level`; time is NaN where a metric
-        has none.
+        has none. For a measured or graded outcome `response` or `category` takes the place of `time`, and the curves
+        below are empty.
     calibration_curve
         `time, predicted, observed, lower, upper, level`.
     decision_curve
@@ -51,7 +55,7 @@ class Evaluation:
     decision_curve: pd.DataFrame
     risk_distribution: pd.DataFrame
     resampling: Resampling
-    cohort: Cohort = field(repr=False)
+    cohort: Cohort | Measurements = field(repr=False)
     clinical: pd.DataFrame = field(repr=False)
 
     def by_subgroup(self, column: str, *, min_size: int = 20) -> pd.DataFrame:
@@ -91,14 +95,15 @@ class Evaluation:
             own.insert(0, "subgroup", group)
             shown = pd.NA if len(rows) < min_size else len(rows)
             own.insert(1, "n", pd.Series([shown] * len(own), dtype="Int64"))
-            tables.append(own.astype(dict.fromkeys(("time", "estimate", "lower", "upper"), np.float64)))
+            numbers = {"time", "estimate", "lower", "upper"} & set(own.columns)
+            tables.append(own.astype(dict.fromkeys(numbers, np.float64)))
         return pd.concat(tables, ignore_index=True)
 
     def _labels(self, column: str) -> pd.Series:
         if column not in self.clinical.columns:
             raise DataError("column", got=repr(column), expected=f"one of {name_some(self.clinical.columns, 8)}",
                             do="Use one of these.")  # fmt: skip
-        values = align_rows("clinical table", self.clinical[[column]], self.cohort.risks.subjects)[column]
+        values = align_rows("clinical table", self.clinical[[column]], _subjects_of(self.cohort))[column]
         if values.nunique() > _MOST_GROUPS:
             raise DataError(f"column {column!r}", got=f"{values.nunique()} different values",
                             expected=f"at most {_MOST_GROUPS} groups",
@@ -107,20 +112,22 @@ class Evaluation:
 
     def summary(self) -> pd.DataFrame:
         """Estimates and intervals, indexed by metric and time. Holds no patient's data."""
-        return self.table.set_index(["metric", "time"])
+        return self.table.set_index(list(self.table.columns[:2]))
 
     def __repr__(self) -> str:
-        times = ", ".join(f"{time:g}" for time in self.cohort.times if not np.isnan(time))
+        known = () if isinstance(self.cohort, Measurements) else self.cohort.times
+        times = ", ".join(f"{time:g}" for time in known if not np.isnan(time))
         how = f"{self.resampling.level:.0%} intervals over {self.resampling.interval}"
-        return f"<Evaluation: {len(self.cohort.event)} subjects{f' at {times}' if times else ''}; {how}>"
+        return f"<Evaluation: {len(_subjects_of(self.cohort))} subjects{f' at {times}' if times else ''}; {how}>"
 
     def _repr_html_(self) -> str:
-        table = self.table.to_html(border=0, index=False, float_format=lambda x: f"{x:.3g}")
-        return f"<div><strong>{repr(self)[1:-1]}</strong>{table}</div>"
+        return render_card(repr(self), self.summary())
 
 
-def tabulate(cohort: Cohort, how: Resampling, rng: np.random.Generator) -> pd.DataFrame:
+def tabulate(cohort: Cohort | Measurements, how: Resampling, rng: np.random.Generator) -> pd.DataFrame:
     """Compute the panel with its intervals, without curves."""
+    if isinstance(cohort, Measurements):
+        return cohort.tabulate(how.n_replicates, how.level, rng)
     blocks = [compute_panel(cohort, own) for own in replicate(cohort, how.interval, how.n_replicates, rng)]
     return tabulate_panels(compute_panel(cohort, estimate_of(cohort)), blocks, how.level)
 
@@ -133,3 +140,7 @@ def tabulate_panels(estimate: Panel, blocks: list[Panel], level: float) -> pd.Da
         lower, upper = find_quantiles(np.concatenate(replicates), level) if replicates else (np.nan, np.nan)
         rows.append((name, time, float(value), float(lower), float(upper), level))
     return pd.DataFrame(rows, columns=["metric", "time", "estimate", "lower", "upper", "level"])
+
+
+def _subjects_of(cohort: Cohort | Measurements) -> Sequence[str]:
+    return cohort.subjects if isinstance(cohort, Measurements) else cohort.risks.subjects

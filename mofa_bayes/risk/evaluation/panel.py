@@ -37,7 +37,7 @@ def compute_panel(cohort: Cohort, replicates: Replicates) -> Panel:
     """Compute every metric of the cohort's outcome."""
     panel: Panel = {}
     if cohort.time is not None:
-        panel.update(_ranks(cohort, replicates))
+        panel.update(rank_panel(cohort, replicates))
     for name, values in _by_horizon(cohort, replicates):
         known = np.where(cohort.is_seen, values, np.nan)
         panel.update({(name, float(time)): known[..., t] for t, time in enumerate(cohort.times)})
@@ -46,7 +46,8 @@ def compute_panel(cohort: Cohort, replicates: Replicates) -> Panel:
     return panel
 
 
-def _ranks(cohort: Cohort, own: Replicates) -> Panel:
+def rank_panel(cohort: Cohort, own: Replicates) -> Panel:
+    """Compute what ranks patients by their predictor."""
     assert cohort.time is not None
     if cohort.is_competing:
         # who had another event never has this one and outlives everyone (Wolbers et al. 2009, Epidemiology 20:555)
