@@ -99,8 +99,8 @@ def main():
     print("step      wall s  processor s  peak GB so far")
     for name in ("read", "fit", "project"):
         print(f"{name:8s} {found[name][0]:7.1f} {found[name][1]:12.1f} {found[name][2]:15.2f}")
-    peak = found["project"][2]
-    print(f"{found['patients']} new patients, {found['factors']} factors; {'holds' if peak < GOAL else 'FAILS'}: < {GOAL:g} GB")
+    word = "holds" if found["project"][2] < GOAL else "FAILS"
+    print(f"{found['patients']} new patients, {found['factors']} factors; {word}: < {GOAL:g} GB")
 
 
 if __name__ == "__main__":

@@ -23,36 +23,41 @@ LONG = settings(
 SECONDS = 20.0
 
 LEAVES = st.one_of(
-    st.sampled_from(["ard", "spike_slab", "cpm", "log1p", "latest", "bernoulli", "../x", "48h", "LAB//*", "", "\u00e9"]),
+    st.sampled_from(["ard", "spike_slab", "cpm", "log1p", "latest", "../x", "48h", "LAB//*", "", "\u00e9"]),
     st.integers(-(2**70), 2**70), st.floats(), st.booleans(), st.dates(),
 )  # fmt: skip
 NAMES = st.sampled_from(
     [
-        "model", "steps", "likelihoods", "events", "views", "loadings", "factors", "noise", "kind", "precision", "shape",
-        "rate", "rna", "../x", "n_factors", "scale", "rule", "codes", "within", "gap", "min_subjects", "n_features",
+        "model", "steps", "likelihoods", "events", "views", "loadings", "factors", "noise", "kind", "precision",
+        "shape", "rate", "rna", "../x", "n_factors", "scale", "rule", "codes", "within", "gap", "n_features",
     ]
 )  # fmt: skip
 VALUES = st.recursive(
     LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=4), max_leaves=8
 )
-TABLES = st.dictionaries(st.sampled_from(["model", "steps", "likelihoods", "events"]), VALUES | st.dictionaries(NAMES, VALUES))
+TABLES = st.dictionaries(
+    st.sampled_from(["model", "steps", "likelihoods", "events"]), VALUES | st.dictionaries(NAMES, VALUES)
+)
 TOML = st.one_of(st.text(max_size=200), TABLES.map(tomli_w.dumps))
 CELLS = st.sampled_from(["1", "2.5", "", "p1", "p2", "nan", "inf", '"', "x", "-0", "1e999", "é", "\0", "id", "0x1"])
 SHAPED = st.lists(st.lists(CELLS, max_size=4).map(",".join), max_size=8).map("\n".join).map(str.encode)
 CSV = st.one_of(st.binary(max_size=300), SHAPED)
-GMT = st.one_of(st.binary(max_size=300), st.lists(st.lists(CELLS, max_size=5).map("\t".join)).map("\n".join).map(str.encode))
+GMT = st.one_of(
+    st.binary(max_size=300), st.lists(st.lists(CELLS, max_size=5).map("\t".join)).map("\n".join).map(str.encode)
+)
 
 
 def answer(call: Callable[[], object]) -> object:
     """Value or error of ours, and soon."""
-    begun = time.process_time()
+    begun, said = time.process_time(), ""
     try:
         return call()
     except MofaBayesError as error:
-        assert len(str(error)) < 2000
+        said = str(error)
         return None
     finally:
         assert time.process_time() - begun < SECONDS
+        assert len(said) < 2000
 
 
 def check_toml(text: str) -> None:
@@ -117,7 +122,9 @@ def test_any_file_is_read_or_refused_at_length(tmp_path, text, csv, gmt):
 
 
 @SOON
-@given(parts=st.lists(st.sampled_from(["..", ".", "/", "x", "secret", "\\", "~", "", "\0", "C:"]), min_size=1, max_size=6))
+@given(
+    parts=st.lists(st.sampled_from(["..", ".", "/", "x", "secret", "\\", "~", "", "\0", "C:"]), min_size=1, max_size=6)
+)
 def test_no_name_of_a_view_leads_out_of_the_folder(tmp_path_factory, parts):
     """A table that lies beside the folder is never read and nothing is written there, whatever a view is called."""
     place = tmp_path_factory.mktemp("outer")

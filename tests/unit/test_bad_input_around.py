@@ -1,4 +1,4 @@
-"""Bad input around the model: readers of other formats, preparation, cross-fitting, risk models, files, command line."""
+"""Bad input around the model: readers of other formats, preparation, cross-fitting, risk models, files, commands."""
 
 from pathlib import Path
 
@@ -111,7 +111,9 @@ READERS = [
         FileError,
         "volume 1 of 1",
     ),
-    Case("a view of a path", lambda w: read_frames(w.write(rna__csv="id,a\n1,2\n"), names=["../rna"]), FileError, "../"),
+    Case(
+        "a view of a path", lambda w: read_frames(w.write(rna__csv="id,a\n1,2\n"), names=["../rna"]), FileError, "../"
+    ),
     Case("sets that are no GMT", lambda w: read_gmt(w.write(x__gmt="a b c\n") / "x.gmt"), FileError, "line 1"),
 ]
 

@@ -49,7 +49,9 @@ def fit(views: mb.MultiView, engine: str, **more: object) -> mb.Posterior:
 
 
 @pytest.fixture
-def writers(post: mb.Posterior, cohort: Cohort, tiny: mb.MultiView, scored: tuple) -> dict[str, Callable[[Path], object]]:
+def writers(
+    post: mb.Posterior, cohort: Cohort, tiny: mb.MultiView, scored: tuple
+) -> dict[str, Callable[[Path], object]]:
     """What writes a file, by name."""
     fitted, scores = scored
     often = {"checkpoint_seconds": 0.0}

@@ -155,7 +155,7 @@ def test_events_become_views_and_those_of_new_patients_have_the_same_features(tm
         (("project", "{}/model.toml", "{}/new"), 6, "model.toml"),
         (("risk", "{}/fit.nc", "{}/old/clinical.csv", "--outcome", "wish:x"), 4, "wish"),
         (("risk", "{}/fit.nc", "{}/old/clinical.csv", "--outcome", "binary:sex"), 3, "sex"),
-        (("risk", "{}/fit.nc", "{}/old/clinical.csv", "--outcome", "count:event", "--covariate", "height"), 3, "height"),
+        (("risk", "{}/fit.nc", "{}/old/clinical.csv", "--outcome", "binary:event", "--covariate", "size"), 3, "size"),
         (("score", "{}/fit.nc", "{}/fit.nc", "{}/new"), 6, "another kind"),
         (("score", "{}/fit.nc", "{}/risk.nc", "{}/new", "--time", "1.0"), 3, "clinical"),
         (("project", "{}/fit.nc", "{}/new", "--out", "{}/factors.xlsx"), 6, "xlsx"),
