@@ -1,6 +1,8 @@
 """Files that are written whole or not at all, and the folders they go to."""
 
+import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,11 +65,11 @@ def make_folder(folder: Path) -> Path:
     return folder
 
 
-def reserve(path: Path) -> None:
-    """Take room on disk for the whole of a file that is to be written through memory, where the system can.
+def reserve(path: Path, size: int) -> None:
+    """Take room on disk for `size` bytes of a file that there is.
 
-    A file that is only as long as it should be finds a full disk when a page of it is written: the process is killed,
-    and no error says why.
+    What is written through memory, or by HDF5, finds a full disk too late: the process is killed, and no error says
+    why. Where the system cannot set room aside, the free space is looked at.
 
     Raises
     ------
@@ -76,7 +78,9 @@ def reserve(path: Path) -> None:
     """
     if hasattr(os, "posix_fallocate"):
         with path.open("rb+") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            os.posix_fallocate(file.fileno(), 0, size)
+    elif shutil.disk_usage(path.parent).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _umask() -> int:

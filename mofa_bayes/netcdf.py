@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from mofa_bayes.atomic import replacing
+from mofa_bayes.atomic import replacing, reserve
 from mofa_bayes.errors import FileError
 
 _MARK = b"mofa_bayes sha-256"
@@ -19,6 +19,9 @@ _TAIL = len(_MARK) + 32
 _MOST_PER_BYTE = 1100
 """Bytes that a byte of a file can unpack to: DEFLATE reaches 1,032."""
 _BLOCK = 1 << 20
+_OVERHEAD = 8192
+"""Bytes of a file for each variable beside its values, more than there are. HDF5, which cannot be told of a full disk
+without taking the process down, is only called where the disk has room for all of it uncompressed."""
 Require = Callable[[xr.DataTree, bool], None]
 
 
@@ -37,7 +40,9 @@ def write_tree(tree: xr.DataTree, path: Path) -> None:
         for node in tree.subtree
         if node.data_vars
     }
+    n_variables = sum(len(node.variables) for node in tree.subtree)
     with replacing(path) as part:
+        reserve(part, int(1.05 * tree.nbytes) + _OVERHEAD * (n_variables + 10))
         tree.to_netcdf(part, engine="h5netcdf", encoding=encoding)
         digest = _digest(part, part.stat().st_size)
         with part.open("ab") as file:

@@ -1,4 +1,4 @@
-"""Masked entries of real cohorts, ours beside peers': `python tests/benchmarks/imputation.py [--cohorts breast_tcga,cll]`.
+"""Masked entries of real cohorts, ours beside peers': `python tests/benchmarks/imputation.py [--cohorts cll]`.
 
 A tenth of the observed entries of each view, drawn at random, is hidden from every method and then asked for. Errors
 are root mean squares in standard deviations of each feature (real-valued columns) and log losses (binary ones,
@@ -35,11 +35,11 @@ COHORTS = {
     "breast_tcga": {"mrna": "gaussian", "mirna": "gaussian", "protein": "gaussian"},
     "cll": {"drugs": "gaussian", "methylation": "gaussian", "mrna": "gaussian", "mutations": "bernoulli"},
     "tcga_gbmlgg": {"rna": "gaussian", "cnv": "gaussian", "mut": "bernoulli"},
-    "hancock": {"blood": "gaussian", "image_HE": "gaussian", "image_CD3": "gaussian", "image_CD8": "gaussian"},
+    "hancock": {"blood": "gaussian", "image_HE": "gaussian", "image_CD3": "gaussian"},
     "mimic3_demo": {"labs_48h": "gaussian", "vitals_48h": "gaussian", "medications_48h": "bernoulli"},
 }
 BEND = {("tcga_gbmlgg", "rna"), ("mimic3_demo", "labs_48h"), ("mimic3_demo", "vitals_48h"), ("hancock", "blood")}
-"""Views that are taken in asinh, because a few values a thousand times the usual would be all that an error speaks of."""
+"""Views taken in asinh, because a few values a thousand times the usual would be all that an error speaks of."""
 
 
 @dataclass(frozen=True)

@@ -23,13 +23,13 @@ LONG = settings(
 SECONDS = 20.0
 
 LEAVES = st.one_of(
-    st.sampled_from(["ard", "spike_slab", "cpm", "log1p", "latest", "bernoulli", "../x", "48h", "LAB//*", "", "\u00e9"]),
+    st.sampled_from(["ard", "spike_slab", "cpm", "log1p", "latest", "../x", "48h", "LAB//*", "", "\u00e9"]),
     st.integers(-(2**70), 2**70), st.floats(), st.booleans(), st.dates(),
 )  # fmt: skip
 NAMES = st.sampled_from(
     [
-        "model", "steps", "likelihoods", "events", "views", "loadings", "factors", "noise", "kind", "precision", "shape",
-        "rate", "rna", "../x", "n_factors", "scale", "rule", "codes", "within", "gap", "min_subjects", "n_features",
+        "model", "steps", "likelihoods", "events", "views", "loadings", "factors", "noise", "kind", "precision",
+        "shape", "rate", "rna", "../x", "n_factors", "scale", "rule", "codes", "within", "gap", "n_features",
     ]
 )  # fmt: skip
 VALUES = st.recursive(
@@ -49,14 +49,15 @@ GMT = st.one_of(
 
 def answer(call: Callable[[], object]) -> object:
     """Value or error of ours, and soon."""
-    begun = time.process_time()
+    begun, said = time.process_time(), ""
     try:
         return call()
     except MofaBayesError as error:
-        assert len(str(error)) < 2000
+        said = str(error)
         return None
     finally:
         assert time.process_time() - begun < SECONDS
+        assert len(said) < 2000
 
 
 def check_toml(text: str) -> None:

@@ -1,4 +1,4 @@
-"""Bad input around the model: readers of other formats, preparation, cross-fitting, risk models, files, command line."""
+"""Bad input around the model: readers of other formats, preparation, cross-fitting, risk models, files, commands."""
 
 from pathlib import Path
 

@@ -16,7 +16,7 @@ from mofa_bayes.atomic import make_folder
 from mofa_bayes.data.simulate import Cohort, Design
 from mofa_bayes.errors import FileError
 from mofa_bayes.export import write_csv, write_parquet
-from mofa_bayes.plot import save_figure
+from mofa_bayes.plot import plot_variance, save_figure
 from mofa_bayes.posterior.moments import FactorMoments
 
 IDS = tuple(f"q{n}" for n in range(200))
@@ -26,7 +26,7 @@ SMALL = 2000
 
 
 @pytest.fixture(scope="module")
-def scored() -> tuple[mb.FittedRisk, object]:
+def scored() -> tuple:
     rng = np.random.default_rng(0)
     moments = FactorMoments(IDS, ("F1",), rng.standard_normal((200, 1)), 0.2 * np.eye(1)[None], np.zeros(200, np.intp))
     clinical = pd.DataFrame({"y": rng.standard_normal(200)}, index=list(IDS))
@@ -63,7 +63,7 @@ def writers(
         "scores as CSV": lambda path: scores.to_csv(path),
         "table as Parquet": lambda path: write_parquet(TABLE, path),
         "table as CSV": lambda path: write_csv(TABLE, path),
-        "figure": lambda path: save_figure(mb.plot_variance_explained(post), path),
+        "figure": lambda path: save_figure(plot_variance(post), path),
         "checkpoint of vi": lambda path: fit(tiny, "vi", checkpoint=path, **often),
         "checkpoint of gibbs": lambda path: fit(tiny, "gibbs", checkpoint=path, **often),
         "draws of gibbs": lambda path: fit(tiny, "gibbs", folder=path),
