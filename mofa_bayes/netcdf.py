@@ -22,7 +22,7 @@ _BLOCK = 1 << 20
 _OVERHEAD = 8192
 """Bytes of a file for each variable beside its values, more than there are. HDF5, which cannot be told of a full disk
 without taking the process down, is only called where the disk has room for all of it uncompressed."""
-Require = Callable[[xr.DataTree, bool], None]
+Require = Callable[[xr.DataTree, str, bool], None]
 
 
 def write_tree(tree: xr.DataTree, path: Path) -> None:
@@ -59,7 +59,8 @@ def read_tree(path: Path, what: str, require: Require) -> xr.DataTree:
     what
         What it should be: `a posterior`, with the method that writes it.
     require
-        Called with the tree, before its values are read, and whether the file has a checksum; raises what is wrong.
+        Called with the tree, before its values are read, the file as errors name it, and whether it has a checksum;
+        raises what is wrong.
 
     Raises
     ------
@@ -71,7 +72,7 @@ def read_tree(path: Path, what: str, require: Require) -> xr.DataTree:
     try:
         is_marked = _check_content(path)
         with xr.open_datatree(path, engine="h5netcdf", phony_dims="sort") as opened:
-            require(opened, is_marked)
+            require(opened, f"file {str(path)!r}", is_marked)
             _require_room(opened, path)
             return opened.load()
     except FileError:
@@ -125,7 +126,7 @@ def _require_room(tree: xr.DataTree, path: Path) -> None:
         )
 
 
-def refuse_foreign(tree: xr.DataTree, what: str, newest: int, *, is_ours: bool, is_marked: bool) -> int:
+def refuse_foreign(tree: xr.DataTree, name: str, what: str, newest: int, *, is_ours: bool, is_marked: bool) -> int:
     """Return the version of a file's schema.
 
     Raises
@@ -137,16 +138,18 @@ def refuse_foreign(tree: xr.DataTree, what: str, newest: int, *, is_ours: bool, 
     version = int(stored) if isinstance(stored, int | np.integer) else 0
     if version > newest:
         raise FileError(
-            "file",
+            name,
             got=f"schema version {version}",
             expected=f"at most {newest}",
             do="Update mofa_bayes: a later version wrote this file.",
         )
     if version < 1 or not is_ours:
-        raise FileError("file", got="a NetCDF file of another kind", expected=what, do="Load what this package saved.")
+        raise FileError(
+            name, got=f"a NetCDF file that is not {what}", expected=what, do="Load what this package saved."
+        )
     if version > 1 and not is_marked:
         raise FileError(
-            "file",
+            name,
             got="no checksum at its end: it has been cut off or altered",
             expected=f"{what}, as it was written",
             do="Save it again, or fetch the file again.",

@@ -29,9 +29,9 @@ def read_tree(path: Path) -> xr.DataTree:
     return read_checked(path, _WHAT, _require_posterior)
 
 
-def _require_posterior(tree: xr.DataTree, is_marked: bool) -> None:
+def _require_posterior(tree: xr.DataTree, name: str, is_marked: bool) -> None:
     is_ours = tree.children.keys() >= _GROUPS and tree.attrs.keys() >= _ATTRIBUTES and _describes_itself(tree)
-    refuse_foreign(tree, _WHAT, SCHEMA_VERSION, is_ours=is_ours, is_marked=is_marked)
+    refuse_foreign(tree, name, _WHAT, SCHEMA_VERSION, is_ours=is_ours, is_marked=is_marked)
 
 
 def _describes_itself(tree: xr.DataTree) -> bool:

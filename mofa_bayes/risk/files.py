@@ -122,6 +122,6 @@ def decode(stored: Any) -> Any:  # noqa: ANN401
     return made(**{name: decode(item) for name, item in stored.items() if name != "kind"})
 
 
-def _require_risk(tree: xr.DataTree, is_marked: bool) -> None:
+def _require_risk(tree: xr.DataTree, name: str, is_marked: bool) -> None:
     is_ours = "posterior" in tree.children and isinstance(tree.attrs.get("risk"), str)
-    refuse_foreign(tree, _WHAT, SCHEMA_VERSION, is_ours=is_ours, is_marked=is_marked)
+    refuse_foreign(tree, name, _WHAT, SCHEMA_VERSION, is_ours=is_ours, is_marked=is_marked)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 import mofa_bayes as mb
+from mofa_bayes.risk.effects import Strength
 
 DATA = Path("/work/shared/data")
 FLOOR = {"gbmlgg": 0.81, "cll": 0.72, "hancock": 0.72, "luad": 0.64, "blca": 0.63, "hnsc": 0.54, "brca": 0.53}
@@ -81,6 +82,7 @@ def run(name, args):
         mb.Survival("time", "event"),
         covariates=covariates,
         steps={view: [mb.steps.QuantileNormal()] for view in HEAVY_TAILED if view in views.names},
+        strength=Strength(factors=args.strength),
         folds=args.folds,
         repeats=args.repeats,
         seed=args.seed,
@@ -112,6 +114,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--bootstrap", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--strength", type=float, default=1.0, help="prior scale of effects of factors")
     parser.add_argument("--checkpoint", default=None, help="a folder for finished folds")
     args = parser.parse_args()
     names = args.cohorts.split(",")

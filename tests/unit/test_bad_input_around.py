@@ -134,7 +134,7 @@ RISK = [
     Case("an unknown covariate", lambda w: risk(mb.Binary("dead"), ("height",)), DataError, "'height'"),
     Case("a covariate of words", lambda w: risk(mb.Binary("dead"), ("sex",)), DataError, "'sex'"),
     Case("patients without outcome", lambda w: risk(mb.Binary("dead"), clinical=CLINICAL[:10]), DataError, "50 of 60"),
-    Case("one column for time and event", lambda w: mb.Survival("dead", "dead"), SpecError, "two columns"),
+    Case("one column for time and event", lambda w: mb.Survival("dead", "dead"), SpecError, "different columns"),
     Case("a count of halves", lambda w: risk(mb.Count("age")), DataError, "age"),
     Case("an unknown baseline", lambda w: mb.Survival("months", "dead", baseline="flat"), SpecError, "flat"),
     Case("no clinical table", lambda w: risk(mb.Binary("dead"), clinical=None), DataError, "NoneType"),
@@ -151,7 +151,7 @@ def foreign(world: World) -> Path:
 TABLE = pd.DataFrame({"a": [1.0]})
 FILES = [
     Case("sharing nowhere", lambda w: w.post.save(w.folder / "no" / "x.nc", shareable=True), FileError, "x.nc"),
-    Case("a posterior for a risk model", lambda w: mb.load_risk(w.saved()), FileError, "another kind"),
+    Case("a posterior for a risk model", lambda w: mb.load_risk(w.saved()), FileError, "not a risk model"),
     Case("foreign NetCDF for a risk model", lambda w: mb.load_risk(foreign(w)), FileError, "risk model"),
     Case("no risk model", lambda w: mb.load_risk(w.folder), FileError, "nothing there"),
     Case("CSV nowhere", lambda w: write_csv(TABLE, w.folder / "no" / "x.csv"), FileError, "x.csv"),

@@ -156,7 +156,7 @@ def test_events_become_views_and_those_of_new_patients_have_the_same_features(tm
         (("risk", "{}/fit.nc", "{}/old/clinical.csv", "--outcome", "wish:x"), 4, "wish"),
         (("risk", "{}/fit.nc", "{}/old/clinical.csv", "--outcome", "binary:sex"), 3, "sex"),
         (("risk", "{}/fit.nc", "{}/old/clinical.csv", "--outcome", "count:event", "--covariate", "bmi"), 3, "bmi"),
-        (("score", "{}/fit.nc", "{}/fit.nc", "{}/new"), 6, "another kind"),
+        (("score", "{}/fit.nc", "{}/fit.nc", "{}/new"), 6, "not a risk model"),
         (("score", "{}/fit.nc", "{}/risk.nc", "{}/new", "--time", "1.0"), 3, "clinical"),
         (("project", "{}/fit.nc", "{}/new", "--out", "{}/factors.xlsx"), 6, "xlsx"),
         (("fit",), 2, ""),

@@ -115,10 +115,10 @@ def test_altered_and_foreign_files_are_refused(fits, post, tmp_path):
     with pytest.raises(FileError, match="damaged or altered"):
         mb.load_risk(path)
     post.save(path)
-    with pytest.raises(FileError, match="another kind"):
+    with pytest.raises(FileError, match="not a risk model"):
         mb.load_risk(path)
     fits["binary"].save(path)
-    with pytest.raises(FileError, match="another kind"):
+    with pytest.raises(FileError, match="not a posterior"):
         mb.load(path)
     with pytest.raises(FileError, match="nothing there"):
         mb.load_risk(tmp_path / "none.nc")
