@@ -1,12 +1,24 @@
 """One small simulated cohort and one real fit of it, shared by the whole session."""
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import mofa_bayes as mb
 from mofa_bayes.data.simulate import Cohort, Design
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> Iterator[None]:
+    """Hear Ctrl-C as a user's process does: the workers of pytest-xdist ignore it, and so would what they test."""
+    before = signal.getsignal(signal.SIGINT)
+    if before == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

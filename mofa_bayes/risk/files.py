@@ -22,7 +22,8 @@ _WHAT = "a risk model that fitted.save() wrote"
 _HOMES: Mapping[str, str] = {
     "Binary": "binary", "BinaryResponse": "binary", "CompetingResponse": "competing", "CompetingRisks": "competing",
     "Continuous": "continuous", "ContinuousResponse": "continuous", "Count": "count", "CountResponse": "count",
-    "Interactions": "interactions", "MSpline": "baselines", "Ordinal": "ordinal", "OrdinalResponse": "ordinal",
+    "Interactions": "interactions", "MSpline": "baselines", "MultiContinuous": "panel", "Ordinal": "ordinal",
+    "OrdinalResponse": "ordinal", "PanelResponse": "panel",
     "PiecewiseExponential": "baselines", "ProbitResponse": "binary", "QuadratureError": "accuracy",
     "RiskModel": "model", "Scaling": "inputs", "Strength": "effects", "Survival": "survival",
     "SurvivalResponse": "survival", "Weibull": "baselines",

@@ -24,6 +24,7 @@ FAMILIES = {
     "probit": mb.Binary("event", link="probit"),
     "continuous": mb.Continuous("level"),
     "count": mb.Count("visits"),
+    "panel": mb.MultiContinuous(["level", "age"]),
     "ordinal": mb.Ordinal("grade", levels=["low", "middle", "high"]),
 }
 
@@ -42,6 +43,7 @@ def patients():
             "visits": rng.poisson(np.exp(0.5 * mean[:, 0])),
             "grade": rng.choice(["low", "middle", "high"], N),
             "age": rng.normal(60, 9, N),
+            "bmi": rng.normal(25, 4, N),
         },
         index=list(IDS),
     )
@@ -52,7 +54,7 @@ def patients():
 def fits(patients):
     moments, clinical = patients
     return {
-        name: mb.RiskModel(family, covariates=["age"]).fit(moments, clinical, seed=1, sampler="importance", **FAST)
+        name: mb.RiskModel(family, covariates=["bmi"]).fit(moments, clinical, seed=1, sampler="importance", **FAST)
         for name, family in FAMILIES.items()
     }
 
@@ -75,7 +77,7 @@ def test_no_identifier_time_or_covariate_of_a_patient_is_in_the_bytes(patients, 
         fits[name].save(tmp_path / "risk.nc")
         content = (tmp_path / "risk.nc").read_bytes()
         assert b"Jane-" not in content
-        for value in patients[1][["age", "time"]].to_numpy().ravel():
+        for value in patients[1][["bmi", "time"]].to_numpy().ravel():
             assert np.float64(value).tobytes() not in content
             assert repr(float(value)).encode() not in content
 
