@@ -2,16 +2,18 @@
 
 The tree tells the story, and data flow one way through it:
 
-    data/        what was seen        MultiView, readers, preprocessing, outcomes, example cohorts
+    data/        what was seen        MultiView, readers, events, preparation, outcomes, example cohorts
     spec/        what we believe      priors and FactorModel, as values that travel through TOML
     graph/       how data arise       spec and data to a PyMC model: the reference meaning
     engines/     how we learn         vi, spectral, gibbs, nuts
     posterior/   what we learned      Posterior: draws, moments, provenance; align, diagnose, project, impute
-    explain/     what it means        variance explained, sharing, biomarkers
+    explain/     what it means        variance, sharing, biomarkers, enrichment, association, information, subgroups
     risk/        what to expect       outcome families, the marginal likelihood, RiskModel, scores, metrics
     checking/    is it calibrated     simulation-based calibration and coverage, for any model and engine
-    export/      where it goes        tables
+    validation/  does it predict      cross-validation and strategies of fusion, on held-out patients
+    export/      where it goes        tables, MOFA's files, MuData, the HTML report
     plot/        one function per question
+    commands/    the same on files    views, fit, project, risk, score
 
     import mofa_bayes as mb
     views = mb.MultiView.from_frames({"rna": df_rna, "ehr": df_ehr})
