@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import Any
 
@@ -18,7 +17,7 @@ from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.errors import FitError
 from mofa_bayes.seeds import make_rng
 from mofa_bayes.spec import FactorModel
-from mofa_bayes.watch import is_watched
+from mofa_bayes.watch import counting
 
 
 def check_calibration(
@@ -104,7 +103,7 @@ def check_calibration(
                 truth=simulator.draw(own), spec=proper, engine=engine, options=options or {}, n_ranked=n_ranked, rng=own
             )
 
-    with _showing(progress, engine, n_replicates) as tell:
+    with counting(progress, f"checking {engine}", n_replicates) as tell:
         found = _run(tasks(), n_processes, tell)
     if all(own.failure for own in found):
         reason, count = Counter(own.failure for own in found).most_common(1)[0]
@@ -145,16 +144,3 @@ def _collect(waiting: dict[Future[Replicate], int], done: dict[int, Replicate], 
     for future in wait(waiting, return_when=FIRST_COMPLETED).done:
         done[waiting.pop(future)] = future.result()
         tell()
-
-
-@contextmanager
-def _showing(progress: bool, engine: str, total: int) -> Iterator[Callable[[], None]]:
-    if not progress or not is_watched():
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task(f"checking {engine}", total=total)
-        yield lambda: bar.advance(task)

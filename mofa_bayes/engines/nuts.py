@@ -211,7 +211,8 @@ def _run(
 
     model = freeze_dims_and_data(model)  # JAX takes no shape that could change
     kept = tuple(f"{name}_" for name in _KEPT_BY_VIEW)
-    names = [name for name in model.named_vars if name in (*_KEPT, *extra) or name.startswith(kept)]
+    random = [str(own.name) for own in (*model.free_RVs, *model.deterministics)]  # data have names too
+    names = [name for name in random if name in (*_KEPT, *extra) or name.startswith(kept)]
     # While the step size is sought, a trajectory may leave the floats: NUTS rejects it, and numpy would warn.
     with model, np.errstate(over="ignore", invalid="ignore", divide="ignore"), warnings.catch_warnings():
         # PyMC forks on Linux, as we would: OpenBLAS and our kernels keep no lock over a call.

@@ -12,10 +12,11 @@ import xarray as xr
 from mofa_bayes.card import render_card
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import Preprocessing
-from mofa_bayes.errors import DataError, FitError
+from mofa_bayes.errors import DataError
 from mofa_bayes.posterior.drawn_moments import DrawnMoments
 from mofa_bayes.posterior.files import read_tree, write_tree
 from mofa_bayes.posterior.impute import impute_views, undo_preparation
+from mofa_bayes.posterior.lacking import require_bound, require_cross_fits, require_draws, require_patients
 from mofa_bayes.posterior.moments import FactorMoments
 from mofa_bayes.posterior.project import as_views, prepare_new, project_each, project_views
 from mofa_bayes.posterior.share import forget_patients
@@ -111,7 +112,7 @@ class Posterior:
         FitError
             The engine has no bound.
         """
-        self._require_vi("bound")
+        require_bound(self.tree, "bound")
         return self._group("fit")["bound"]
 
     @property
@@ -126,7 +127,7 @@ class Posterior:
         `bound`; `n_factors`; and for each factor of the start that was kept its largest |correlation| with a factor of
         this one: a factor that only some starts find is not to be trusted.
         """
-        self._require_vi("starts")
+        require_bound(self.tree, "starts")
         own = self._group("starts")
         match = own["start_match"]
         table = pd.DataFrame(match.values, columns=[str(name) for name in match["factor"].values])
@@ -143,13 +144,7 @@ class Posterior:
         FitError
             The posterior has not been cross-fitted.
         """
-        if "cross_fits" not in self.tree.children:
-            raise FitError(
-                "inflation of a posterior",
-                got="one that has not been cross-fitted",
-                expected="one that mb.cross_fit returned",
-                do="Write post = mb.cross_fit(post, views).",
-            )
+        require_cross_fits(self.tree)
         table = self._group("cross_fits")["inflation"].to_pandas()
         return pd.DataFrame(table)
 
@@ -161,7 +156,7 @@ class Posterior:
         FitError
             The posterior was saved to be shared, without its patients; so do all methods that tell of them.
         """
-        self._require_patients()
+        require_patients(self.tree)
         return self._group("posterior")["factors"]
 
     def loadings(self, view: str) -> xr.DataArray:
@@ -194,7 +189,7 @@ class Posterior:
 
     def groups(self) -> xr.DataArray:
         """Group of each subject of the fit, dims (subject,); all the same where there were none."""
-        self._require_patients()
+        require_patients(self.tree)
         moments = self._group("moments")
         if "group_of" in moments:
             return moments["group_of"]
@@ -207,13 +202,13 @@ class Posterior:
 
     def has_view(self, view: str) -> xr.DataArray:
         """Say which subjects of the fit had a view, dims (subject,)."""
-        self._require_patients()
+        require_patients(self.tree)
         return self._group("moments")[f"observed_{self._require(view)}"]
 
     def factor_moments(self) -> FactorMoments:
         """Mean and covariance of each subject's factors."""
         self.require_uncertainty("moments of factors")
-        self._require_patients()
+        require_patients(self.tree)
         return FactorMoments.from_dataset(self._group("moments"))
 
     def project(self, new: MultiView | Mapping[str, pd.DataFrame]) -> FactorMoments:
@@ -374,31 +369,7 @@ class Posterior:
 
     def require_uncertainty(self, what: str) -> None:
         """Raise FitError where the posterior holds means alone, which `what` cannot be computed from."""
-        if not self.has_uncertainty:
-            raise FitError(
-                f"{what} of a posterior",
-                got=f"one of {self.tree.attrs['engine']!r}, whose file holds means and no uncertainty",
-                expected="a posterior with draws",
-                do="Fit the data here with mb.fit; post.factors() and post.loadings(view) give the means.",
-            )
-
-    def _require_patients(self) -> None:
-        if self.is_shareable:
-            raise FitError(
-                "factors of the patients of the fit",
-                got="a posterior that was saved to be shared, without them",
-                expected="a posterior with its patients",
-                do="Load what post.save(path) wrote, or project new patients: post.project(views).",
-            )
-
-    def _require_vi(self, what: str) -> None:
-        if "bound" not in self._group("fit"):
-            raise FitError(
-                f"{what} of a posterior",
-                got=f"one of engine {self.tree.attrs['engine']!r}, which has none",
-                expected="a posterior of engine 'vi'",
-                do='Look at post.tree["fit"] for what this engine reports.',
-            )
+        require_draws(self.tree, what, has_uncertainty=self.has_uncertainty)
 
     def _group(self, name: str) -> xr.Dataset:
         return self.tree.children[name].to_dataset()

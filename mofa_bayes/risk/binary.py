@@ -1,9 +1,10 @@
 """Binary: an outcome of 0 or 1 whose log odds, or probit, is the predictor."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -78,26 +79,35 @@ class Binary:
 
 
 @dataclass(frozen=True, slots=True)
-class BinaryResponse:
-    """P(y = 1) = 1 / (1 + exp(-intercept - predictor)).
+class _HappensOrNot(ABC):
+    """P(y = 1) = F(intercept + predictor), for a link's distribution function F that is symmetric around 0.
 
     Attributes
     ----------
-    log_odds
-        Log odds of the crude prevalence: the centre of the intercept's prior.
+    centre
+        F^-1 of the crude prevalence: the centre of the intercept's prior.
     """
 
-    log_odds: float
+    centre: float
+    intercept_sd: ClassVar[float]
+
+    @property
+    @abstractmethod
+    def ratio(self) -> str:
+        """What exp(effect) is called."""
+
+    @abstractmethod
+    def chance(self, eta: Array) -> Array:
+        """F(eta)."""
+
+    @abstractmethod
+    def log_chance(self, xp: ModuleType, eta: Tensor) -> Tensor:
+        """Log F(eta)."""
 
     @property
     def parameters(self) -> tuple[str, ...]:
         """The intercept."""
         return ("intercept",)
-
-    @property
-    def ratio(self) -> str:
-        """Effects are log odds ratios."""
-        return "odds_ratio"
 
     @property
     def labels(self) -> Labels:
@@ -106,7 +116,7 @@ class BinaryResponse:
 
     @property
     def unit(self) -> float:
-        """Effects have no unit."""
+        """Effects are on the scale of the link."""
         return 1.0
 
     def coords(self) -> dict[str, Array]:
@@ -117,26 +127,25 @@ class BinaryResponse:
         """Declare the intercept."""
         import pymc as pm
 
-        return {"intercept": pm.Normal("intercept", pm.Data("log_odds", self.log_odds), _INTERCEPT_SD)}
+        return {"intercept": pm.Normal("intercept", pm.Data("intercept_centre", self.centre), self.intercept_sd)}
 
     def design(self, observed: Design) -> dict[str, NDArray[Any]]:
-        """Code the outcome as -1 and 1, for which log p = -log(1 + exp(-sign * log odds))."""
+        """Code the outcome as -1 and 1, for which p = F(sign * eta)."""
         return {"sign": 2.0 * observed["outcome"] - 1.0}
 
     def log_likelihood(self, xp: ModuleType, predictor: Tensor, parameters: Parameters, design: Design) -> Tensor:
         """Log probability of what was seen, shape (..., subject, node)."""
-        return log_sigmoid(xp, design["sign"][:, None] * (parameters["intercept"][..., None, None] + predictor))
+        return self.log_chance(xp, design["sign"][:, None] * (parameters["intercept"][..., None, None] + predictor))
 
     def draw(self, rng: np.random.Generator, predictor: Array, parameters: Parameters, design: Design) -> Array:  # noqa: ARG002
         """Draw 0 or 1."""
-        risk: Array = expit(parameters["intercept"] + predictor)
+        risk = self.chance(parameters["intercept"] + predictor)
         happened: Array = (rng.uniform(size=risk.shape) < risk).astype(np.float64)
         return happened
 
     def expect(self, predictor: Array, parameters: Parameters, places: NDArray[Any]) -> Array:  # noqa: ARG002
         """Return P(y = 1 | predictor), shape (draw, subject, node, 1)."""
-        risk: Array = expit(parameters["intercept"][:, None, None, None] + predictor[..., None])
-        return risk
+        return self.chance(parameters["intercept"][:, None, None, None] + predictor[..., None])
 
     def variance(self, expected: Array, parameters: Parameters) -> Array:  # noqa: ARG002  (it happens or not)
         """Variance of an event of that probability."""
@@ -153,55 +162,45 @@ class BinaryResponse:
 
 
 @dataclass(frozen=True, slots=True)
-class ProbitResponse:
-    """P(y = 1) = Phi(intercept + predictor), the chance that a standard normal liability lies below.
+class BinaryResponse(_HappensOrNot):
+    """P(y = 1) = 1 / (1 + exp(-intercept - predictor)): the centre is the log odds of the crude prevalence."""
 
-    Attributes
-    ----------
-    quantile
-        Normal quantile of the crude prevalence: the centre of the intercept's prior.
-    """
-
-    quantile: float
+    intercept_sd: ClassVar[float] = _INTERCEPT_SD
 
     @property
-    def parameters(self) -> tuple[str, ...]:
-        """The intercept."""
-        return ("intercept",)
+    def ratio(self) -> str:
+        """Effects are log odds ratios."""
+        return "odds_ratio"
+
+    def chance(self, eta: Array) -> Array:
+        """Return the logistic distribution function."""
+        risk: Array = expit(eta)
+        return risk
+
+    def log_chance(self, xp: ModuleType, eta: Tensor) -> Tensor:
+        """Its logarithm."""
+        return log_sigmoid(xp, eta)
+
+
+@dataclass(frozen=True, slots=True)
+class ProbitResponse(_HappensOrNot):
+    """P(y = 1) = Phi(intercept + predictor), the chance that a standard normal liability lies below."""
+
+    intercept_sd: ClassVar[float] = _INTERCEPT_SD / _PROBIT_SCALE
 
     @property
     def ratio(self) -> str:
         """Effects are no logarithms."""
         return ""
 
-    @property
-    def labels(self) -> Labels:
-        """A risk at no time."""
-        return RISK
+    def chance(self, eta: Array) -> Array:
+        """Return the normal distribution function."""
+        risk: Array = ndtr(eta)
+        return risk
 
-    @property
-    def unit(self) -> float:
-        """Effects are in sds of the liability."""
-        return 1.0
-
-    def coords(self) -> dict[str, Array]:
-        """No dims of its own."""
-        return {}
-
-    def draw_parameters(self) -> dict[str, Tensor]:
-        """Declare the intercept."""
-        import pymc as pm
-
-        sd = _INTERCEPT_SD / _PROBIT_SCALE
-        return {"intercept": pm.Normal("intercept", pm.Data("quantile", self.quantile), sd)}
-
-    def design(self, observed: Design) -> dict[str, NDArray[Any]]:
-        """Code the outcome as -1 and 1, for which p = Phi(sign * probit)."""
-        return {"sign": 2.0 * observed["outcome"] - 1.0}
-
-    def log_likelihood(self, xp: ModuleType, predictor: Tensor, parameters: Parameters, design: Design) -> Tensor:
-        """Log probability of what was seen, shape (..., subject, node)."""
-        return log_normal_cdf(xp, design["sign"][:, None] * (parameters["intercept"][..., None, None] + predictor))
+    def log_chance(self, xp: ModuleType, eta: Tensor) -> Tensor:
+        """Its logarithm."""
+        return log_normal_cdf(xp, eta)
 
     def log_marginal(
         self,
@@ -215,27 +214,3 @@ class ProbitResponse:
         """E[Phi(a + x)] = Phi((a + mean) / sqrt(1 + sd^2)): the predictor's error joins the liability's."""
         centre = parameters["intercept"][..., None] + mean
         return log_normal_cdf(xp, design["sign"] * centre / xp.sqrt(1.0 + sd**2))
-
-    def draw(self, rng: np.random.Generator, predictor: Array, parameters: Parameters, design: Design) -> Array:  # noqa: ARG002
-        """Draw 0 or 1."""
-        risk: Array = ndtr(parameters["intercept"] + predictor)
-        happened: Array = (rng.uniform(size=risk.shape) < risk).astype(np.float64)
-        return happened
-
-    def expect(self, predictor: Array, parameters: Parameters, places: NDArray[Any]) -> Array:  # noqa: ARG002
-        """Return P(y = 1 | predictor), shape (draw, subject, node, 1)."""
-        risk: Array = ndtr(parameters["intercept"][:, None, None, None] + predictor[..., None])
-        return risk
-
-    def variance(self, expected: Array, parameters: Parameters) -> Array:  # noqa: ARG002  (it happens or not)
-        """Variance of an event of that probability."""
-        return expected * (1.0 - expected)
-
-    def require_times(self, times: Sequence[float] | None) -> Array:
-        """Refuse horizons: the one column of results has time NaN."""
-        refuse_times(times, "a binary")
-        return np.array([np.nan])
-
-    def is_beyond(self, times: NDArray[Any]) -> NDArray[np.bool_]:
-        """Nothing lies beyond."""
-        return nowhere_beyond(times)

@@ -9,41 +9,26 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 import xarray as xr
-from numpy.typing import NDArray
 
 from mofa_bayes.card import render_card
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.errors import DataError, MofaBayesWarning, SpecError, name_some, warn
-from mofa_bayes.posterior.drawn_moments import DrawnMoments
 from mofa_bayes.posterior.moments import FactorMoments
 from mofa_bayes.posterior.posterior import Posterior
 from mofa_bayes.risk.accuracy import N_CHECKED, QuadratureError, measure_quadrature
 from mofa_bayes.risk.competing import CompetingResponse
-from mofa_bayes.risk.competing_predict import (
-    average_incidences,
-    predict_incidences,
-    score_jointly,
-    tabulate_incidences,
-)
 from mofa_bayes.risk.contributions import split_predictors, value_views
+from mofa_bayes.risk.drawn import Drawn
 from mofa_bayes.risk.evaluation.risks import Risks
 from mofa_bayes.risk.files import write_risk
-from mofa_bayes.risk.inputs import HasMoments, Scaling, moments_of, read_predictors
-from mofa_bayes.risk.interactions import Interactions, combine, find_profiles
-from mofa_bayes.risk.joint import JointPredictor
-from mofa_bayes.risk.kernels import Predictor, average_outcomes, predict_outcomes, split_blocks, thin
-from mofa_bayes.risk.loadings import PLACE, combine_by_draw
-from mofa_bayes.risk.marginal import log_marginal
-from mofa_bayes.risk.panel import find_cells, score_draws
-from mofa_bayes.risk.quadrature import root_of
-from mofa_bayes.risk.response import RISK, Array, Design, Joint, Response, read_offset
+from mofa_bayes.risk.inputs import HasMoments, Scaling, moments_of
+from mofa_bayes.risk.interactions import Interactions
+from mofa_bayes.risk.predict import draw_risks, predict_subjects, score_subjects
+from mofa_bayes.risk.response import RISK, Array, Joint, Response, read_offset
 from mofa_bayes.risk.scores import Scores
 
 if TYPE_CHECKING:
     from mofa_bayes.risk.model import RiskModel
-
-_MAX_DRAWS_EACH = 400
-"""Draws that predict each of several responses; 200 responses of all 4,000 would take minutes."""
 
 
 class ExtrapolationWarning(MofaBayesWarning):
@@ -108,7 +93,7 @@ class FittedRisk:
         _require_level(level)
         terms = [*self.factors, *self.scaling.names, *self.interactions.names]
         names = ("effect_factors", "effect_covariates", "effect_interactions")
-        draws = np.concatenate([self._draws(name) for name in names], axis=-1)
+        draws = np.concatenate([self._drawn.of(name) for name in names], axis=-1)
         outer = draws.shape[1:-1]
         draws = draws.reshape(len(draws), -1)
         lower, median, upper = np.quantile(draws, [(1 - level) / 2, 0.5, (1 + level) / 2], axis=0)
@@ -179,25 +164,7 @@ class FittedRisk:
             shown = ", ".join(f"{time:g}" for time in places[is_beyond])
             message = f"Horizons {shown} lie beyond the longest follow-up; the baseline hazard is extrapolated there."
             warn(message, ExtrapolationWarning)
-        if isinstance(self.response, CompetingResponse):
-            joint, parameters = self._joint_predictor(moments, clinical), self._parameters()
-            risks = predict_incidences(self.response, joint, parameters, places, level, self.spec.n_nodes)
-            dataset = tabulate_incidences(self.response, risks, moments.subjects, places, joint)
-            return Scores(dataset=dataset, level=level, provenance=self._provenance(post))
-        labels = self.response.labels
-        coords = {"subject": np.asarray(moments.subjects, dtype=np.str_), labels.dim: places}
-        if isinstance(self.response, Joint):
-            values = self._predict_each(self.response, moments, clinical, level)
-        else:
-            predictor = self._predictor(moments, clinical)
-            values = predict_outcomes(
-                self.response, predictor.shift(offset), self._parameters(), places, level, self.spec.n_nodes
-            )
-        dataset = xr.Dataset({name: (("subject", labels.dim), value) for name, value in values.items()}, coords=coords)
-        if not isinstance(self.response, Joint):
-            linear_mean, linear_sd = predictor.summary()
-            dataset["linear_predictor"] = ("subject", linear_mean)
-            dataset["linear_predictor_sd"] = ("subject", linear_sd)
+        dataset = predict_subjects(self._drawn, moments, clinical, offset, places, level)
         return Scores(dataset=dataset, level=level, provenance=self._provenance(post))
 
     def draw_risks(
@@ -229,17 +196,7 @@ class FittedRisk:
                 expected="an outcome that happens or not",
                 do="Use predict, whose intervals hold what is uncertain.",
             )
-        moments = self._moments_of(post)
-        parameters = self._parameters()
-        kept = thin(len(next(iter(parameters.values()))), n_draws)
-        own = {name: draws[kept] for name, draws in parameters.items()}
-        if isinstance(self.response, CompetingResponse):
-            joint, c = self._joint_predictor(moments, clinical).take(kept), self.response.require_cause(cause)
-            risks = average_incidences(self.response, joint, own, horizons, self.spec.n_nodes)[..., c]
-            return Risks(moments.subjects, horizons, risks, joint.mean[..., c], cause=self.response.codes[c])
-        predictor = self._predictor(moments, clinical).take(kept)
-        risk = average_outcomes(self.response, predictor, own, horizons, self.spec.n_nodes)
-        return Risks(moments.subjects, horizons, risk, predictor.mean)
+        return draw_risks(self._drawn, self._moments_of(post), clinical, horizons, n_draws, cause)
 
     def contributions(
         self,
@@ -306,19 +263,7 @@ class FittedRisk:
         n_nodes = self.spec.n_nodes if n_nodes is None else n_nodes
         moments = self._moments_of(post)
         design = self.response.design(self.spec.outcome.read(clinical, moments.subjects))
-        parameters = self._parameters()
-        if isinstance(self.response, CompetingResponse):
-            joint = self._joint_predictor(moments, clinical)
-            values = score_jointly(self.response, joint, parameters, design, n_nodes)
-        elif isinstance(self.response, Joint):
-            values = self._score_jointly(moments, clinical, design)
-        else:
-            predictor = self._predictor(moments, clinical)
-            values = np.empty(predictor.mean.shape)
-            for draws in split_blocks(len(values), predictor.mean.shape[1] * n_nodes):
-                own = {name: draw[draws] for name, draw in parameters.items()}
-                normal = predictor.mean[draws], predictor.sd[draws]
-                values[draws] = log_marginal(np, self.response, *normal, own, design, n_nodes)
+        values = score_subjects(self._drawn, moments, clinical, design, n_nodes)
         chains, draws_each = (self.tree["posterior"].sizes[dim] for dim in ("chain", "draw"))
         return xr.DataArray(
             values.reshape(chains, draws_each, -1),
@@ -384,87 +329,18 @@ class FittedRisk:
 
     def effects_of(self, what: Literal["factors", "covariates", "interactions"]) -> Array:
         """Draws of the effects, chains one after the other, (draw, [response,] term)."""
-        return self._draws(f"effect_{what}")
+        return self._drawn.of(f"effect_{what}")
 
-    def _predict_each(
-        self, response: Joint, moments: FactorMoments, clinical: pd.DataFrame | None, level: float
-    ) -> dict[str, Array]:
-        """Predict several responses, one after the other, from a part of the draws."""
-        parameters = self._parameters()
-        kept = thin(len(next(iter(parameters.values()))), _MAX_DRAWS_EACH)
-        each = []
-        for part, own in enumerate(response.parts):
-            predictor = self._predictor(moments, clinical, part=part, draws=kept)
-            at = {name: draws[kept, part] for name, draws in parameters.items()}
-            each.append(predict_outcomes(own, predictor, at, own.require_times(None), level, self.spec.n_nodes))
-        return {name: np.concatenate([values[name] for values in each], axis=1) for name in each[0]}
-
-    def _score_jointly(self, moments: FactorMoments, clinical: pd.DataFrame, design: Design) -> Array:
-        """Log density of each subject's responses under each draw, a block of draws at a time."""
-        covariates = read_predictors(clinical, self.scaling.names, moments.subjects).to_numpy(dtype=np.float64)
-        centred, parameters = covariates - self.scaling.centre, self._parameters()
-        factors, slopes, changes = map(self._draws, ("effect_factors", "effect_covariates", "effect_interactions"))
-        pairs = self.interactions
-        moderators, spread = pairs.moderate(centred), pairs.spread(factors.shape[-1])
-        profiles = find_profiles(moments, moderators)
-        is_uncertain = float(self.spec.method != "plugin")
-        cells, of_group = find_cells(design["is_known"], profiles.profile, root_of(is_uncertain * profiles.covariance))
-        moved = moments.mean[:, list(pairs.factor)] * moderators
-        blocks = []
-        for draws in split_blocks(len(factors), design["value"].size * (1 + len(pairs.names))):
-            mean = moments.mean @ np.swapaxes(factors[draws], 1, 2) + centred @ np.swapaxes(slopes[draws], 1, 2)
-            mean = mean + moved @ np.swapaxes(changes[draws], 1, 2)
-            effects = factors[draws]
-            if pairs.names:
-                own = profiles.moderators[of_group][:, None, :] * changes[draws, None]
-                effects = effects[:, None] + own @ spread
-            at = {name: draw[draws] for name, draw in parameters.items()}
-            blocks.append(score_draws(effects, mean, at, design, cells))
-        return np.concatenate(blocks)
-
-    def _predictor(
-        self,
-        moments: FactorMoments,
-        clinical: pd.DataFrame | None,
-        *,
-        part: int | None = None,
-        draws: NDArray[np.intp] | slice = slice(None),
-    ) -> Predictor:
-        """Mean and sd of g'(c - mean) + b(c)'z under each draw; `plugin` believes that z is m."""
-        if isinstance(moments, DrawnMoments) and PLACE in self.tree["posterior"]:
-            places = self._draws(PLACE).astype(np.intp)
-            rows = np.arange(len(places))[draws]
-            return combine_by_draw(
-                moments, places[rows], rows, lambda own, rows: self._predictor(own, clinical, part=part, draws=rows)
-            )
-        covariates = read_predictors(clinical, self.scaling.names, moments.subjects).to_numpy(dtype=np.float64)
-        factors, slopes, changes = (
-            own[draws] if part is None else own[draws, part]
-            for own in map(self._draws, ("effect_factors", "effect_covariates", "effect_interactions"))
+    @property
+    def _drawn(self) -> Drawn:
+        return Drawn(
+            posterior=self.tree["posterior"].to_dataset(),
+            response=self.response,
+            scaling=self.scaling,
+            interactions=self.interactions,
+            is_known=self.spec.method == "plugin",
+            n_nodes=self.spec.n_nodes,
         )
-        centred = covariates - self.scaling.centre
-        predictor = combine(moments, factors, centred, slopes, self.interactions, changes)
-        is_known = self.spec.method == "plugin"
-        return Predictor(predictor.mean, np.zeros_like(predictor.sd)) if is_known else predictor
-
-    def _joint_predictor(self, moments: FactorMoments, clinical: pd.DataFrame | None) -> JointPredictor:
-        """Predictors of all causes under each draw; `plugin` believes that z is m."""
-        covariates = read_predictors(clinical, self.scaling.names, moments.subjects).to_numpy(dtype=np.float64)
-        offset = np.swapaxes(self._draws("effect_covariates") @ (covariates - self.scaling.centre).T, 1, 2)
-        predictor = JointPredictor.combine(moments, self._draws("effect_factors"), offset)
-        return predictor.known() if self.spec.method == "plugin" else predictor
-
-    def _draws(self, name: str) -> Array:
-        """Draws of a parameter, chains one after the other, shape (chain * draw, ...)."""
-        posterior = self.tree["posterior"]
-        if name not in posterior:
-            sizes = posterior["effect_factors"].transpose("chain", "draw", ...).shape
-            return np.zeros((sizes[0] * sizes[1], *sizes[2:-1], 0))
-        values = posterior[name].transpose("chain", "draw", ...).values.astype(np.float64)
-        return values.reshape(-1, *values.shape[2:])
-
-    def _parameters(self) -> Mapping[str, Array]:
-        return {name: self._draws(name) for name in self.response.parameters}
 
     def _provenance(self, post: object) -> dict[str, str]:
         try:

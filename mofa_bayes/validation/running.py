@@ -4,7 +4,6 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,7 +17,7 @@ from mofa_bayes.errors import FileError, IgnoredWarning
 from mofa_bayes.interrupts import heed_interrupts
 from mofa_bayes.risk import Compiled
 from mofa_bayes.validation.scored import Scored, flatten, restore
-from mofa_bayes.watch import is_watched
+from mofa_bayes.watch import counting
 
 type Run[T] = Callable[[T, Compiled], Mapping[str, Scored]]
 
@@ -108,7 +107,7 @@ def run_folds[T](
         found = {number: keep.read(number) for number in range(len(tasks))}
         done = {number: own for number, own in found.items() if own is not None}
     left = [number for number in range(len(tasks)) if number not in done]
-    with _showing(progress, title, len(tasks), len(done)) as tell:
+    with counting(progress, title, len(tasks), len(done)) as tell:
         for number, result in _run(tasks, left, run, n_jobs):
             done[number] = result
             if keep is not None:
@@ -141,16 +140,3 @@ def _run_one[T](run: Run[T], task: T, compiled: Compiled | None = None) -> FoldR
         warnings.simplefilter("ignore", IgnoredWarning)
         scored = run(task, Compiled() if compiled is None else compiled)
     return FoldResult(scored, tuple(dict.fromkeys(str(own.message) for own in heard)))
-
-
-@contextmanager
-def _showing(progress: bool, title: str, total: int, done: int) -> Iterator[Callable[[], None]]:
-    if not progress or not is_watched():
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task(title, total=total, completed=done)
-        yield lambda: bar.advance(task)

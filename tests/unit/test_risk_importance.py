@@ -146,7 +146,7 @@ def test_the_evidence_of_a_binary_outcome_is_the_integral_over_its_two_parameter
     given = np.log(np.where(y[:, None] == 1, probability, 1 - probability))
     likelihood = logsumexp(given + log_weights, axis=-1).sum(axis=-1)
     prior_effect = norm.pdf(effect[:, None], scale=effect_scales(1.0)).mean(axis=1)
-    prior = prior_effect[:, None] * norm.pdf(intercept, fitted.response.log_odds, 2.5)
+    prior = prior_effect[:, None] * norm.pdf(intercept, fitted.response.centre, 2.5)
     posterior = np.exp(likelihood - likelihood.max()) * prior
     integral = trapezoid(trapezoid(posterior, intercept), effect)
     attributes = fitted.tree.attrs

@@ -1,6 +1,7 @@
 """Rules: which codes make a view, how far back they count, and what a patient's events of one code become."""
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -16,7 +17,7 @@ LEAST_SUBJECTS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(ABC):
     """What all rules share.
 
     Parameters
@@ -76,15 +77,16 @@ class Rule:
         return self.within, self.gap  # type: ignore[return-value]  # texts have been read
 
     @property
+    @abstractmethod
     def likelihood(self) -> str:
         """Likelihood of the view's columns."""
-        raise NotImplementedError
 
     def choose(self, codes: pd.Index) -> np.ndarray:
         """Mark the codes that the patterns take, (code,)."""
         taken = re.compile("|".join(translate(pattern) for pattern in self.codes))
         return np.array([taken.match(str(code)) is not None for code in codes], dtype=bool)
 
+    @abstractmethod
     def summarise(self, events: pd.DataFrame) -> pd.Series:
         """Make one number of each patient's events of each code.
 
@@ -97,7 +99,6 @@ class Rule:
         -------
         Series indexed by subject and code.
         """
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ Values are (subject, feature), NaN where missing; what is learned is a mapping o
 a single patient in it. Steps act on real-valued columns; flags, counts and categories pass.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -22,7 +23,7 @@ _MAD = 1.4826
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Step(ABC):
     """What all steps offer. Those that are a fixed function learn nothing."""
 
     kind: ClassVar[str]
@@ -35,13 +36,13 @@ class Step:
         """Say which features are kept, or None for all."""
         return None
 
+    @abstractmethod
     def apply(self, values: Array, learned: Learned, totals: Array) -> Array:
         """Prepare values; `totals` (subject, 1) are the sums of each subject's values before the first step."""
-        raise NotImplementedError
 
+    @abstractmethod
     def invert(self, values: Array, learned: Learned, totals: Array) -> Array:
         """Bring prepared values back."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
