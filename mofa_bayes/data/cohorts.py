@@ -2,8 +2,8 @@
 
 import pandas as pd
 
+from mofa_bayes.data.extras import import_extra
 from mofa_bayes.data.multiview import MultiView
-from mofa_bayes.errors import MissingExtraError
 
 _DAYS_PER_YEAR = 365.25
 
@@ -27,16 +27,8 @@ def load_transbig() -> tuple[MultiView, pd.DataFrame]:
     MissingExtraError
         scikit-survival is not installed.
     """
-    try:
-        from sksurv.datasets import load_breast_cancer
-    except ImportError as error:
-        raise MissingExtraError(
-            "the TRANSBIG cohort",
-            got="no scikit-survival on this machine",
-            expected="the extra that ships it",
-            do='Install it: pip install "mofa-bayes[demo]".',
-        ) from error
-    table, outcome = load_breast_cancer()
+    datasets = import_extra("sksurv.datasets", "demo", "the TRANSBIG cohort")
+    table, outcome = datasets.load_breast_cancer()
     table.index = pd.Index([f"patient_{n + 1:03d}" for n in range(len(table))], name="subject")
     grade = table["grade"].astype(str)
     known = ~grade.str.startswith("unk")
