@@ -190,7 +190,10 @@ def prepare_new(tree: xr.DataTree, views: MultiView) -> MultiView:
 
 
 def as_views(tree: xr.DataTree, new: object) -> MultiView:
-    """Return views of new subjects, built from tables with the likelihoods of the fit where they are not views yet."""
+    """Return views of new subjects, built from tables with the likelihoods of the fit where they are not views yet.
+
+    A table without rows is a view that none of them has; one table at least must have some.
+    """
     if isinstance(new, MultiView):
         return new
     if not isinstance(new, Mapping):
@@ -200,6 +203,10 @@ def as_views(tree: xr.DataTree, new: object) -> MultiView:
             expected="a MultiView, or a mapping from view name to DataFrame",
             do='Write post.project({"rna": df_rna}).',
         )
+    filled = {
+        view: table for view, table in new.items() if not (isinstance(table, pd.DataFrame) and table.shape[0] == 0)
+    }
+    new = filled or new
     moments = tree.children["moments"].to_dataset()
     likelihoods, levels = {}, {}
     prepared = _prepared_features(tree)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import mofa_bayes as mb
-from mofa_bayes.errors import IgnoredWarning
+from mofa_bayes.errors import DataError, IgnoredWarning
 from mofa_bayes.posterior.moments import FactorMoments
 
 
@@ -99,6 +99,14 @@ def test_projection_matches_features_by_name_and_says_what_it_left_out(cohort, p
     np.testing.assert_allclose(found.mean, post.project({"rna": table}).mean)
     with pytest.warns(IgnoredWarning, match="foreign"):
         post.project({"rna": table, "foreign": table})
+
+
+def test_a_table_without_rows_is_a_view_that_nobody_has(cohort, post):
+    table = cohort.views["rna"].to_pandas().dropna(how="all").iloc[:3]
+    found = post.project({"rna": table, "meth": cohort.views["meth"].to_pandas().iloc[:0]})
+    np.testing.assert_array_equal(found.mean, post.project({"rna": table}).mean)
+    with pytest.raises(DataError, match=r"shape \(0, "):
+        post.project({"rna": table.iloc[:0]})
 
 
 def test_projection_uses_the_scale_of_the_fit(cohort, post):
