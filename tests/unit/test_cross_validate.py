@@ -280,7 +280,7 @@ def test_processes_return_folds_in_order_and_errors_as_they_are():
 
 
 def test_progress_is_shown_where_somebody_watches(monkeypatch, capsys):
-    monkeypatch.setattr(running, "is_watched", lambda: True)
+    monkeypatch.setattr("mofa_bayes.watch.is_watched", lambda: True)
     running.run_folds([1, 2], echo, n_jobs=1, keep=None, progress=True, title="echoing")
     assert "echoing" in capsys.readouterr().err
 
