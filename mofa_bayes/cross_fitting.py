@@ -14,7 +14,7 @@ from mofa_bayes.errors import FitError, IgnoredWarning, ModelWarning, warn
 from mofa_bayes.fitting import fit
 from mofa_bayes.interrupts import heed_interrupts
 from mofa_bayes.posterior.posterior import Posterior
-from mofa_bayes.posterior.project import infer_new
+from mofa_bayes.posterior.project import infer_point
 from mofa_bayes.posterior.shared_error import SharedError
 from mofa_bayes.seeds import make_rng
 from mofa_bayes.spec.model import is_whole
@@ -84,7 +84,7 @@ def cross_fit(
     rng = make_rng(seed)
     fold_rng, *fit_rngs = rng.spawn(1 + n_folds)
     fold_of = _assign_folds(views, group_of, n_folds, fold_rng)
-    whole = infer_new(post.tree, views)[0].sel(views.subjects).mean
+    whole = infer_point(post.tree, views, as_noise=True).moments().sel(views.subjects).mean
     names, found, agreement = np.asarray(views.subjects), [], []
     with counting(progress, "cross-fitting", n_folds) as tell:
         for fold, own in enumerate(fit_rngs):
@@ -94,7 +94,7 @@ def cross_fit(
                 without = fit(
                     kept, post.spec, engine=engine, seed=own, n_draws=_N_DRAWS, settings=settings, progress=False
                 )
-                means = infer_new(without.tree, views)[0].sel(views.subjects).mean
+                means = infer_point(without.tree, views, as_noise=True).moments().sel(views.subjects).mean
             matched, alike = _match(whole, means)
             found.append(matched)
             agreement.append(alike)

@@ -1,6 +1,6 @@
 """New patients: q(z* | x*) from stored loadings and noise, under any pattern of missing views and entries."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,9 +19,10 @@ from mofa_bayes.engines.vi.layout import Layout, lay_out
 from mofa_bayes.engines.vi.rows import PartGlobals, RowPrior, Rows
 from mofa_bayes.errors import DataError, IgnoredWarning, name_some, warn
 from mofa_bayes.posterior.build import gather_rows, part_state
+from mofa_bayes.posterior.drawn_error import DrawnError
 from mofa_bayes.posterior.drawn_moments import DrawnMoments
 from mofa_bayes.posterior.moments import FactorMoments
-from mofa_bayes.posterior.project_draws import choose_places, is_of_draws, mix, take_points
+from mofa_bayes.posterior.project_draws import choose_places, is_of_draws, take_points
 from mofa_bayes.posterior.shared_error import SharedError, take_loadings_as_noise
 
 
@@ -29,10 +30,10 @@ def project_views(tree: xr.DataTree, new: MultiView | Mapping[str, pd.DataFrame]
     """Infer the factors of new subjects.
 
     q(z*) has precision I + sum_d tau_d E[w_d w_d'] and the matching linear term, over the features that were observed:
-    an absent view drops out of both. Under draws of a sampling engine q(z*) is inferred at some of them, with w and tau
-    as they were drawn, and mixed: its variance is E[V] + Var[m] over draws. Aligned factors have unit variance over
-    the subjects of the fit in every draw, so their prior there is taken as N(0, I) too. A posterior that
-    `mb.cross_fit` has looked at has the errors of its loadings in the covariance.
+    an absent view drops out of both. Under draws of a sampling engine what is not known of each feature's loadings is
+    noise, and what draws disagree on together is added to the covariance (`mofa_bayes.posterior.drawn_error`). Aligned
+    factors have unit variance over the subjects of the fit in every draw, so their prior there is taken as N(0, I)
+    too. A posterior that `mb.cross_fit` has looked at has the errors of its loadings in the covariance.
 
     Values are brought to the model's scale with the centres and scales of the fit, never with those of the new
     subjects.
@@ -50,56 +51,77 @@ def project_views(tree: xr.DataTree, new: MultiView | Mapping[str, pd.DataFrame]
     DataError
         No view, or no feature, is one the model knows.
     """
-    if "cross_fits" in tree.children:
-        found, group_of = infer_new(tree, new)
-        return SharedError.from_dataset(tree.children["cross_fits"].to_dataset()).widen(found, group_of)
-    points = (own.moments() for own in infer_points(tree, new))
-    return mix(points) if is_of_draws(tree) else next(points)
-
-
-def infer_points(tree: xr.DataTree, new: MultiView | Mapping[str, pd.DataFrame]) -> Iterator["Inference"]:
-    """Infer the factors of new subjects, given loadings, under each set of globals: one, but of draws many."""
-    moments, views, preprocessing = _read(tree, new)
-    layout = _arrange(moments, views, preprocessing)
-    points: Iterable[xr.Dataset] = take_points(tree) if is_of_draws(tree) else (moments,)
-    if "cross_fits" in tree.children:
-        points = (take_loadings_as_noise(moments),)
-    for own in points:
-        yield _infer(layout, own, views.subjects)
+    return widen(tree, infer_point(tree, new))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Inference:
-    """q(z) of subjects under one set of globals: `known` by number of the layout's parts, `rows` by block."""
+    """q(z) of subjects under one set of globals.
+
+    Attributes
+    ----------
+    layout, known, rows
+        Arranged values, globals by number of the layout's parts, and q(z) by block.
+    factors
+        Names of the factors.
+    views
+        What was seen, with the views and features of the fit.
+    """
 
     layout: Layout
     known: Mapping[int, PartGlobals]
     rows: tuple[Rows, ...]
-    subjects: tuple[str, ...]
     factors: tuple[str, ...]
+    views: MultiView
 
     def moments(self) -> FactorMoments:
         """Bring the rows to the order of the subjects."""
-        return gather_rows(self.layout, self.rows, self.subjects, self.factors)
+        return gather_rows(self.layout, self.rows, self.views.subjects, self.factors)
+
+    def group_of(self) -> NDArray[np.intp]:
+        """Group of each subject (N,)."""
+        place = {subject: n for n, subject in enumerate(self.views.subjects)}
+        groups = np.zeros(len(place), dtype=np.intp)
+        for block in self.layout.blocks:
+            groups[[place[self.layout.subjects[n]] for n in block.rows]] = block.group
+        return groups
+
+    def seen(self) -> NDArray[np.float64]:
+        """Share of each view's features that each subject has (N, M)."""
+        of_views = [np.isfinite(self.views[view].values).mean(axis=1) for view in self.views.names]
+        return np.stack(of_views, axis=1)
+
+
+def infer_point(
+    tree: xr.DataTree, new: MultiView | Mapping[str, pd.DataFrame], *, as_noise: bool | None = None
+) -> Inference:
+    """Infer the factors of new subjects under the mean loadings of a posterior.
+
+    Errors of the loadings are noise of new subjects (`as_noise`) where it is known which of them features share, unless
+    asked otherwise.
+    """
+    moments, views, preprocessing = _read(tree, new)
+    if as_noise is None:
+        as_noise = "cross_fits" in tree.children or is_of_draws(tree)
+    own = take_loadings_as_noise(moments) if as_noise else moments
+    return _infer(_arrange(moments, views, preprocessing), own, views)
+
+
+def widen(tree: xr.DataTree, found: Inference) -> FactorMoments:
+    """Add the error that features share to what was inferred, where a posterior knows of it."""
+    moments = found.moments()
+    if "cross_fits" in tree.children:
+        error = SharedError.from_dataset(tree.children["cross_fits"].to_dataset())
+        return error.widen(moments, found.group_of())
+    return DrawnError.learn(tree).widen(moments, found.seen(), found.group_of()) if is_of_draws(tree) else moments
 
 
 def project_each(tree: xr.DataTree, new: MultiView | Mapping[str, pd.DataFrame], n_draws: int) -> DrawnMoments:
     """Infer the factors of subjects under each of some draws of loadings, noise and intercepts, as they were drawn."""
     moments, views, preprocessing = _read(tree, new)
     layout = _arrange(moments, views, preprocessing)
-    each = [_infer(layout, own, views.subjects).moments() for own in take_points(tree, n_draws)]
+    each = [_infer(layout, own, views).moments() for own in take_points(tree, n_draws)]
     return DrawnMoments.of(choose_places(tree, n_draws), each, str(tree.attrs.get("fingerprint", "")))
-
-
-def infer_new(tree: xr.DataTree, new: MultiView | Mapping[str, pd.DataFrame]) -> tuple[FactorMoments, NDArray[np.intp]]:
-    """Infer factors of subjects who took no part in a fit, given its loadings, and find the subjects' groups (N,)."""
-    moments, views, preprocessing = _read(tree, new)
-    layout = _arrange(moments, views, preprocessing)
-    place = {subject: n for n, subject in enumerate(views.subjects)}
-    group_of = np.zeros(len(place), dtype=np.intp)
-    for block in layout.blocks:
-        group_of[[place[layout.subjects[n]] for n in block.rows]] = block.group
-    return _infer(layout, take_loadings_as_noise(moments), views.subjects).moments(), group_of
 
 
 def _read(
@@ -114,7 +136,7 @@ def _read(
 
 def infer_views(moments: xr.Dataset, views: MultiView, preprocessing: Preprocessing) -> FactorMoments:
     """Infer q(z) of subjects from stored moments; `views` has the views and features of the fit."""
-    return _infer(_arrange(moments, views, preprocessing), moments, views.subjects).moments()
+    return _infer(_arrange(moments, views, preprocessing), moments, views).moments()
 
 
 def _arrange(moments: xr.Dataset, views: MultiView, preprocessing: Preprocessing) -> Layout:
@@ -122,11 +144,11 @@ def _arrange(moments: xr.Dataset, views: MultiView, preprocessing: Preprocessing
     return lay_out(views, preprocessing, find_known(views, preprocessing, groups))
 
 
-def _infer(layout: Layout, moments: xr.Dataset, subjects: tuple[str, ...]) -> Inference:
+def _infer(layout: Layout, moments: xr.Dataset, views: MultiView) -> Inference:
     layout, globals_ = _with_fit(layout, moments)
     factors = tuple(str(name) for name in moments["factor"].values)
     rows = infer_given_globals(layout, globals_, lambda group: _prior_of(moments, group))
-    return Inference(layout, globals_, rows, subjects, factors)
+    return Inference(layout, globals_, rows, factors, views)
 
 
 def _prior_of(moments: xr.Dataset, group: int) -> RowPrior:

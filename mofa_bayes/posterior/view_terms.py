@@ -1,6 +1,6 @@
 """What each view says of a subject's factors: its share of their mean, and what an absent one would add."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,8 +16,7 @@ from mofa_bayes.engines.vi.packed import pair_weights, unpack
 from mofa_bayes.engines.vi.rows import PartGlobals, Rows, bound_entries, collect_terms
 from mofa_bayes.errors import FitError
 from mofa_bayes.posterior.moments import FactorMoments
-from mofa_bayes.posterior.project import Inference, infer_points
-from mofa_bayes.posterior.project_draws import is_of_draws, mix
+from mofa_bayes.posterior.project import Inference, infer_point, widen
 
 Array = NDArray[np.float64]
 _LARGEST = 30.0
@@ -56,8 +55,8 @@ def split_by_view(tree: xr.DataTree, new: MultiView | Mapping[str, pd.DataFrame]
 
     Features that are not gaussian enter with the pseudo-observations kappa / omega and weights omega of the engine's
     quadratic bounds where q(z) has settled: their shares sum to the mean as far as it has (1e-6).
-    Under draws of a sampling engine shares and narrowings are averaged over draws. What the draws' disagreement adds to
-    the covariance is not among what a view would take away.
+    What draws of a sampling engine disagree on together adds to the covariance, but is not among what a view would take
+    away.
 
     Raises
     ------
@@ -73,19 +72,10 @@ def split_by_view(tree: xr.DataTree, new: MultiView | Mapping[str, pd.DataFrame]
             expected="normal factors",
             do="Fit with factors=StandardFactors() or ARDFactors().",
         )
-    found: list[_Split] = []
-
-    def infer() -> Iterator[FactorMoments]:
-        for count, point in enumerate(infer_points(tree, new), start=1):
-            own = _split(point)
-            if found:
-                found[0].average(own, count)
-            else:
-                found.append(own)
-            yield point.moments()
-
-    moments = mix(infer()) if is_of_draws(tree) else next(infer())
-    return ViewTerms(moments, found[0].views, found[0].is_seen, found[0].shares, found[0].narrowing)
+    point = infer_point(tree, new)
+    moments, found = widen(tree, point), _split(point)
+    moments = moments.given_loadings or moments
+    return ViewTerms(moments, found.views, found.is_seen, found.shares, found.narrowing)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,21 +85,16 @@ class _Split:
     shares: Array
     narrowing: Array
 
-    def average(self, other: "_Split", count: int) -> None:
-        """Make these the averages over `count` points, of which `other` is the last."""
-        for mine, theirs in ((self.shares, other.shares), (self.narrowing, other.narrowing)):
-            mine += (theirs - mine) / count
-
 
 def _split(point: Inference) -> _Split:
     """Take apart the factors under one set of globals."""
     layout, known, n_factors = point.layout, point.known, len(point.factors)
     views = tuple(dict.fromkeys(part.view for part in layout.parts))
-    shape = (len(point.subjects), len(views))
+    shape = (len(point.views.subjects), len(views))
     result = _Split(
         views, np.zeros(shape, dtype=np.bool_), np.zeros((*shape, n_factors)), np.zeros((*shape, n_factors, n_factors))
     )
-    place = {subject: n for n, subject in enumerate(point.subjects)}
+    place = {subject: n for n, subject in enumerate(point.views.subjects)}
     for block, rows in zip(layout.blocks, point.rows, strict=True):
         target = np.array([place[layout.subjects[n]] for n in block.rows])
         covariance = unpack(rows.covariance, n_factors)
