@@ -16,6 +16,7 @@ from mofa_bayes.errors import SpecError, name_some
 from mofa_bayes.posterior.drawn_moments import DrawnMoments
 from mofa_bayes.posterior.moments import FactorMoments
 from mofa_bayes.posterior.posterior import Posterior
+from mofa_bayes.risk.attenuation import warn_attenuated
 from mofa_bayes.risk.competing import CompetingResponse
 from mofa_bayes.risk.competing_graph import build_competing_graph
 from mofa_bayes.risk.density import Compiled
@@ -184,7 +185,8 @@ class RiskModel:
         ConvergenceWarning
             Chains diverge, disagree, or hold too few effective draws.
         ModelWarning
-            The outcome prefers few of the draws of the loadings.
+            The outcome prefers few of the draws of the loadings. Or effects come out too near to zero, because vi is
+            surer of the factors than it should be.
         QuadratureWarning
             `n_nodes` are too few: see `FittedRisk.quadrature_error`.
         """
@@ -211,7 +213,11 @@ class RiskModel:
             fingerprint=str(getattr(post, "fingerprint", "")),
             interactions=prepared.interactions,
         )
-        return fitted.check_quadrature(moments, clinical) if self.method == "marginal" else fitted
+        if self.method != "marginal":
+            return fitted
+        if isinstance(post, Posterior):
+            warn_attenuated(post, fitted)
+        return fitted.check_quadrature(moments, clinical)
 
     def fit_joint(
         self,
