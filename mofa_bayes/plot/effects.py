@@ -47,10 +47,11 @@ def plot_effects(fitted: FittedRisk, *, level: float = 0.95, ax: "Axes | None" =
     causes = [f"{cause}: " for cause in table["cause"]] if "cause" in table else [""] * len(table)
     ax.set_yticks(place, [f"{cause}{plain(term)}" for cause, term in zip(causes, table["term"], strict=True)])
     ratio = fitted.response.ratio
-    shown = table[[ratio or "mean", "lower", "upper"]].to_numpy()
+    shown = table[[ratio or "mean", "lower", "upper"]].to_numpy(copy=True)
     shown[:, 1:] = np.exp(shown[:, 1:]) if ratio else shown[:, 1:]
     for row, numbers in zip(place, shown, strict=True):
         ax.text(1.02, row, _write(*numbers), transform=ax.get_yaxis_transform(), va="center", fontsize=6.5)
+    ax.set_ylim(-0.7, len(table) - 0.3)
     name = ratio.replace("_", " ")
     ax.text(1.02, 1.0, name or "effect", transform=ax.transAxes, va="bottom", fontsize=6.5)
     describe(ax, x=f"log {name} per unit" if ratio else "effect per unit", title=f"Effects with {level:.0%} intervals")

@@ -84,7 +84,7 @@ def plot_risk_distribution(evaluation: Evaluation, *, time: float | None = None,
     ax.yaxis.set_major_formatter(lambda share, _: f"{abs(share):.0%}")
     largest = 1.08 * float(table["share"].max())
     ax.set(xlim=(0, _end(table["upper"], table["share"] > 0)), ylim=(-largest, largest))
-    title = "Risk by outcome, weighted for censoring"
+    title = "Risk by outcome, weighted for censoring" if horizon else "Risk by outcome"
     describe(ax, x=f"predicted risk{horizon}", y="share of patients with the same outcome", title=title)
     add_legend(ax)
     return ax
