@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from matplotlib.colors import Colormap
 
 # The palette of Okabe and Ito, which people with any colour vision can tell apart (Wong 2011, Nat Methods 8:441), and
-# maps of which the same is true. Blue is positive and red negative throughout.
+# maps of which the same is true. Blue is positive and red negative, save that red is an event and what makes it likely.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 BLUE, RED = PALETTE[:2]
 GREY, ABSENT = "#B0B0B0", "#D9D9D9"
 SEQUENTIAL, DIVERGING, CONTINUOUS = "Blues", "RdBu", "cividis"
-Place = Literal["best", "lower right"]
+Place = Literal["best", "lower right", "outside"]
 _LONGEST = 36
 
 
@@ -74,7 +74,8 @@ def continuous_map() -> "Colormap":
 def add_legend(ax: "Axes", *, title: str | None = None, place: Place = "best") -> None:
     """Add a small legend without a frame where something has a label."""
     if ax.get_legend_handles_labels()[1]:
-        ax.legend(fontsize=7, frameon=False, title=title, title_fontsize=7, loc=place)
+        spot = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if place == "outside" else {"loc": place}
+        ax.legend(fontsize=7, frameon=False, title=title, title_fontsize=7, **spot)
 
 
 def add_scale(ax: "Axes", drawn: "ScalarMappable", label: str) -> None:

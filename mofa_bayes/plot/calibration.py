@@ -6,7 +6,7 @@ import numpy as np
 
 from mofa_bayes.checking import Calibration
 from mofa_bayes.checking.replicate import N_RANKS
-from mofa_bayes.plot.axes import add_legend, clear_frame, color_of, describe, new_axes
+from mofa_bayes.plot.axes import add_legend, color_of, describe, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,11 +39,10 @@ def plot_ranks(calibration: Calibration, *, ax: "Axes | None" = None) -> "Axes":
             share = np.searchsorted(below, place, side="right") / len(entry)
             label = str(quantity) if which == 0 else None
             ax.plot(place, share - place, color=color_of(number), linewidth=1.1, label=label)
-    ax.set_xlabel("rank of the truth among draws, as a share", fontsize=8)
-    ax.set_ylabel("share of replicates below, less uniform", fontsize=8)
-    ax.set_title(f"{calibration.engine}: ranks over {calibration.n_replicates} replicates", fontsize=9)
-    ax.legend(fontsize=7, frameon=False)
-    clear_frame(ax)
+    title = f"{calibration.engine}: ranks over {calibration.n_replicates} replicates, with 95% band"
+    x, y = "rank of the truth among draws, as a share", "share of replicates below, less uniform"
+    describe(ax, x=x, y=y, title=title)
+    add_legend(ax)
     return ax
 
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from mofa_bayes.choosing import Choice
-from mofa_bayes.plot.axes import BLUE, RED, clear_frame, new_axes
+from mofa_bayes.plot.axes import BLUE, RED, add_legend, describe, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,8 +27,6 @@ def plot_choice(choice: Choice, *, ax: "Axes | None" = None) -> "Axes":
     )
     ax.axvline(choice.recommended, color=RED, linewidth=1, linestyle="--", label=f"recommended: {choice.recommended}")
     ax.set_xticks(table["n_factors"])
-    ax.set_xlabel("number of factors")
-    ax.set_ylabel("log density of a hidden entry,\ndifference from the best")
-    ax.legend(frameon=False, fontsize=8)
-    clear_frame(ax)
+    describe(ax, x="number of factors", y="log density of a hidden entry, less\nthat of the best, with one se")
+    add_legend(ax)
     return ax

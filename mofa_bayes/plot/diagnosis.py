@@ -6,7 +6,7 @@ import numpy as np
 
 from mofa_bayes.errors import DataError
 from mofa_bayes.explain import variance_explained
-from mofa_bayes.plot.axes import BLUE, RED, clear_frame, new_axes
+from mofa_bayes.plot.axes import BLUE, RED, add_legend, color_of, describe, new_axes, plain
 from mofa_bayes.posterior import Posterior
 from mofa_bayes.posterior.diagnose import Diagnosis
 
@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _BINS = 20
+_STATISTICS = {
+    "mean": "mean, in the feature's unit",
+    "sd": "sd, in the feature's unit",
+    "extreme": "largest distance from the mean, sd",
+    "zeros": "share of zeros",
+}
 
 
 def plot_chain_ranks(post: Posterior, view: str, *, ax: "Axes | None" = None) -> "Axes":
@@ -46,14 +52,13 @@ def plot_chain_ranks(post: Posterior, view: str, *, ax: "Axes | None" = None) ->
     ax.axhspan(max(1 - half, 0), 1 + half, color="0.9", zorder=0)
     for chain, own in enumerate(ranks):
         counts = np.bincount(own * _BINS // draws.size, minlength=_BINS)
-        ax.step(np.arange(_BINS) + 0.5, counts / expected, where="mid", linewidth=1.2, label=f"chain {chain}")
-    ax.set_xlabel("rank among the draws of all chains", fontsize=8)
-    ax.set_ylabel("draws, of those expected", fontsize=8)
+        place, color = np.arange(_BINS) + 0.5, color_of(chain)
+        ax.step(place, counts / expected, where="mid", color=color, linewidth=1.2, label=f"chain {chain}")
     ax.set_xticks([])
     ax.set_ylim(0, None)
-    ax.set_title(f"{view}: ranks of the variance explained", fontsize=9)
-    ax.legend(fontsize=7, frameon=False)
-    clear_frame(ax)
+    title = f"{plain(view)}: ranks of the variance explained"
+    describe(ax, x="rank among the draws of all chains", y="draws, of those expected", title=title)
+    add_legend(ax)
     return ax
 
 
@@ -89,14 +94,14 @@ def plot_predictive(diagnosis: Diagnosis, view: str, *, statistic: str = "sd", a
     own = own.sort_values("replicated")
     place, outside = np.arange(len(own)), (own["p"] < 0.025) | (own["p"] > 0.975)
     ax = new_axes(ax, 5.2, 3.0)
-    ax.vlines(place, own["lower"], own["upper"], color=BLUE, alpha=0.35, linewidth=1.2, label="replicated, 95 %")
-    ax.scatter(place, own["observed"], s=7, color=np.where(outside, RED, "black"), zorder=3, label="observed")
+    ax.vlines(place, own["lower"], own["upper"], color=BLUE, alpha=0.35, linewidth=1.2, label="95% of replications")
+    for color, label in (("black", "observed"), (RED, "observed, outside")):
+        ax.scatter([], [], s=7, color=color, label=label)
+    ax.scatter(place, own["observed"], s=7, color=np.where(outside, RED, "black"), zorder=3)
     ax.set_xticks([])
-    ax.set_xlabel("features, by what the model expects", fontsize=8)
-    ax.set_ylabel(statistic, fontsize=8)
-    ax.set_title(f"{view}: {statistic} of each feature; {outside.mean():.0%} outside", fontsize=9)
-    ax.legend(fontsize=7, frameon=False)
-    clear_frame(ax)
+    title = f"{plain(view)}: {statistic} of each feature; {outside.mean():.0%} outside"
+    describe(ax, x="features, by what the model expects", y=_STATISTICS.get(statistic, statistic), title=title)
+    add_legend(ax)
     return ax
 
 
@@ -123,13 +128,11 @@ def plot_pareto_k(diagnosis: Diagnosis, *, ax: "Axes | None" = None) -> "Axes":
             expected="one made by mb.diagnose(post, views), with leave-one-out",
             do="Pass the views of the fit." if is_blind else "Look at plot_predictive instead.",
         )
-    k = np.sort(diagnosis.loo.pareto_k)
+    k, most = np.sort(diagnosis.loo.pareto_k), diagnosis.loo.good_k
     ax = new_axes(ax, 4.6, 2.8)
-    ax.axhline(diagnosis.loo.good_k, color="black", linewidth=0.8, linestyle="--")
-    ax.scatter(np.arange(len(k)), k, s=8, color=np.where(k > diagnosis.loo.good_k, RED, BLUE))
-    ax.set_xlabel("subjects, in order", fontsize=8)
-    ax.set_ylabel("Pareto k", fontsize=8)
-    share = (k > diagnosis.loo.good_k).mean()
-    ax.set_title(f"Leave-one-out: {share:.0%} of subjects above {diagnosis.loo.good_k:.2f}", fontsize=9)
-    clear_frame(ax)
+    ax.axhline(most, color="black", linewidth=0.8, linestyle="--", label=f"limit, {most:.2f}")
+    ax.scatter(np.arange(len(k)), k, s=8, color=np.where(k > most, RED, BLUE), zorder=3)
+    title = f"Leave-one-out: {(k > most).mean():.0%} of subjects above the limit"
+    describe(ax, x="subjects, from the least influential", y="Pareto k", title=title)
+    add_legend(ax)
     return ax

@@ -6,7 +6,7 @@ import numpy as np
 
 from mofa_bayes.explain import biomarkers
 from mofa_bayes.plot.arguments import choose_number
-from mofa_bayes.plot.axes import BLUE, GREY, RED, add_legend, clear_frame, color_of, describe, new_axes, new_row, plain
+from mofa_bayes.plot.axes import BLUE, GREY, RED, add_legend, color_of, describe, new_axes, new_row, plain
 from mofa_bayes.posterior import Posterior
 
 if TYPE_CHECKING:
@@ -47,10 +47,9 @@ def plot_loadings(
     ax.axvline(0, color="black", linewidth=0.8)
     ax.hlines(place, table["lower"], table["upper"], color=color, linewidth=1.6)
     ax.scatter(table["mean"], place, color=color, s=18, zorder=3)
-    ax.set_yticks(place, [plain(name) for name in table["feature"]], fontsize=7)
-    ax.set_xlabel(f"loading (model's scale), {level:.0%} interval", fontsize=8)
-    ax.set_title(f"{view}: strongest loadings of {factor}", fontsize=9)
-    clear_frame(ax)
+    ax.set_yticks(place, [plain(name) for name in table["feature"]])
+    title = f"{plain(view)}: strongest loadings of {factor}"
+    describe(ax, x=f"loading (model's scale), {level:.0%} interval", title=title)
     return ax
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mofa_bayes.errors import DataError
-from mofa_bayes.plot.axes import BLUE, clear_frame, new_axes, plain
+from mofa_bayes.plot.axes import BLUE, describe, new_axes, plain
 from mofa_bayes.risk import Scores
 
 if TYPE_CHECKING:
@@ -29,8 +29,9 @@ def plot_risk(scores: Scores, *, time: float | str | None = None, ax: "Axes | No
     Raises
     ------
     DataError
-        `scores` have no such horizon, category or response.
+        `scores` have no such horizon, category or response, or are of several competing causes.
     """
+    scores.require_one_cause()
     frame, (dim, estimate) = scores.to_frame(), (scores.labels.dim, scores.labels.estimate)
     places = list(frame[dim].drop_duplicates())
     chosen = places[0] if time is None else time
@@ -47,15 +48,13 @@ def plot_risk(scores: Scores, *, time: float | str | None = None, ax: "Axes | No
     place = np.arange(len(own))
     ax = new_axes(ax, 6.0, 3.2)
     ax.vlines(place, own["lower"], own["upper"], color=BLUE, alpha=0.35, linewidth=1.2)
-    ax.scatter(place, own[estimate], color=BLUE, s=6, zorder=3)
+    ax.scatter(place, own[estimate], color=BLUE, s=6, zorder=3, clip_on=False)
     if estimate != "predicted":
         ax.set_ylim(0, 1)
     what = {"time": "risk by time", "category": "probability of"}.get(dim, estimate)
-    ax.set_xlabel(f"patients, by {estimate}", fontsize=8)
-    ax.set_ylabel("risk" if chosen != chosen else f"{what} {_name(chosen)}", fontsize=8)
     title = f"{estimate.capitalize()} with its {scores.level:.0%} interval (of the estimate, not of the outcome)"
-    ax.set_title(title, fontsize=9)
-    clear_frame(ax)
+    y = "risk" if chosen != chosen else f"{what} {_name(chosen)}"
+    describe(ax, x=f"patients, by {estimate}", y=y, title=title)
     return ax
 
 

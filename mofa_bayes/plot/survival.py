@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mofa_bayes.data.tables import align_rows
 from mofa_bayes.errors import DataError, name_some
-from mofa_bayes.plot.axes import clear_frame, new_axes
+from mofa_bayes.plot.axes import add_legend, color_of, describe, new_axes, plain
 from mofa_bayes.risk import Risks, Scores, Survival
 from mofa_bayes.risk.metrics import kaplan_meier
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _MOST_CURVES = 8
+_FEW_CURVES = 4  # of which bands can be told apart
+_FEW_HORIZONS = 12  # between which curves are only joined: they are marked
 _LEAST_PATIENTS = 5
 _STRATUM = "stratum"
 
@@ -47,7 +49,7 @@ def plot_survival(
         Several horizons of `FittedRisk.predict` (patients only), or of `FittedRisk.draw_risks`, whose draws strata
         need: the average over patients is taken in each draw, and the band is over draws.
     subjects
-        Patients to draw, at most 8; the first ones when left out. Their names appear in the figure.
+        Patients to draw, at most 8; the first 4 when left out. Their names appear in the figure.
     by
         Stratum of each subject, indexed by subject: one average curve for each of at most 8 strata of at least 5.
     observed
@@ -60,7 +62,8 @@ def plot_survival(
     Raises
     ------
     DataError
-        Scores have no horizons or no draws where these are needed, or subjects or strata are unknown or too many.
+        Scores have no horizons or no draws where these are needed, or are of several competing causes; or subjects or
+        strata are unknown or too many.
     """
     risks = scores if isinstance(scores, Risks) else None
     times, known = _read_axes(scores)
@@ -68,24 +71,21 @@ def plot_survival(
         curves = _of_patients(scores, known, _choose(subjects, known), level)
     else:
         curves = _of_strata(risks, _read_strata(by, known), level)
-    ax = new_axes(ax, 4.8, 3.2)
+    ax = new_axes(ax, 5.2, 3.2)
     grid = np.append(0.0, times)
+    marker = "o" if len(times) <= _FEW_HORIZONS else ""
     for number, curve in enumerate(curves):
-        color = f"C{number}"
+        color = color_of(number)
         lower, middle, upper = (np.append(1.0, own) for own in (curve.lower, curve.survival, curve.upper))
-        ax.fill_between(grid, lower, upper, color=color, alpha=0.18, linewidth=0)
-        ax.plot(grid, middle, color=color, linewidth=1.4, label=curve.label)
+        ax.fill_between(grid, lower, upper, color=color, alpha=0.18 if len(curves) <= _FEW_CURVES else 0.1, linewidth=0)
+        ax.plot(grid, middle, color=color, linewidth=1.4, marker=marker, markersize=2.5, label=plain(curve.label))
     if observed is not None:
         _add_observed(ax, observed, known, _read_strata(by, known), [curve.label for curve in curves], times[-1])
-    ax.set_ylim(0, 1.02)
-    ax.set_xlim(0, times[-1])
-    ax.set_xlabel("time", fontsize=8)
-    ax.set_ylabel("survival", fontsize=8)
+    ax.set(xlim=(0, times[-1]), ylim=(0, 1.02))
     shown = scores.level if isinstance(scores, Scores) else level
     title = f"Predicted survival with {shown:.0%} bands"
-    ax.set_title(title if observed is None else f"{title}; dashed: observed", fontsize=9)
-    ax.legend(frameon=False, fontsize=7)
-    clear_frame(ax)
+    describe(ax, x="time", y="survival probability", title=title if observed is None else f"{title}; dashed: observed")
+    add_legend(ax, place="outside")
     return ax
 
 
@@ -93,6 +93,7 @@ def _read_axes(scores: Scores | Risks) -> tuple[NDArray[np.float64], tuple[str, 
     if isinstance(scores, Risks):
         times, subjects = scores.times, scores.subjects
     else:
+        scores.require_one_cause()
         times = scores.dataset["time"].values if "time" in scores.dataset.dims else np.empty(0)
         subjects = tuple(str(name) for name in scores.dataset["subject"].values)
     if len(times) < 2 or np.isnan(times).any():
@@ -106,7 +107,7 @@ def _read_axes(scores: Scores | Risks) -> tuple[NDArray[np.float64], tuple[str, 
 
 
 def _choose(subjects: Sequence[str] | None, known: tuple[str, ...]) -> list[str]:
-    chosen = list(known[:_MOST_CURVES]) if subjects is None else [str(name) for name in subjects]
+    chosen = list(known[:_FEW_CURVES]) if subjects is None else [str(name) for name in subjects]
     unknown = [name for name in chosen if name not in known]
     if unknown or not 0 < len(chosen) <= _MOST_CURVES:
         raise DataError(
@@ -175,6 +176,6 @@ def _add_observed(
         steps = kaplan_meier(seen["time"][own], seen["event"][own])
         grid = np.append(np.unique(seen["time"][own][seen["time"][own] < last]), last)
         ax.step(
-            np.append(0.0, grid), np.append(1.0, steps.at(grid)), where="post", color=f"C{number}", linewidth=0.9,
+            np.append(0.0, grid), np.append(1.0, steps.at(grid)), where="post", color=color_of(number), linewidth=0.9,
             linestyle="--",
         )  # fmt: skip

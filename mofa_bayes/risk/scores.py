@@ -12,7 +12,7 @@ import xarray as xr
 
 from mofa_bayes.atomic import replacing
 from mofa_bayes.card import render_card
-from mofa_bayes.errors import DataError
+from mofa_bayes.errors import DataError, name_some
 from mofa_bayes.risk.response import EXPECTATION, PROBABILITY, RISK, Labels
 
 _FEWEST = 5  # patients of whom averages are shown
@@ -100,6 +100,17 @@ class Scores:
                 do="Name a cause of the model.",
             )
         return replace(self, dataset=self.dataset.sel(cause=cause))
+
+    def require_one_cause(self) -> None:
+        """Raise DataError when these are risks of several causes, of which one is needed."""
+        if "cause" in self.dataset.dims:
+            causes = [str(cause) for cause in self.dataset["cause"].values]
+            raise DataError(
+                "scores",
+                got=f"risks of {len(causes)} causes ({name_some(causes)})",
+                expected="those of one",
+                do=f'Pass scores.of_cause("{causes[0]}"); the outcome stays the same.',
+            )
 
     @property
     def linear_predictor(self) -> pd.DataFrame:

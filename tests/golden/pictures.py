@@ -1,4 +1,4 @@
-"""Every figure at small size. `PYTHONPATH=. python tests/golden/pictures.py` draws the stored ones anew: look at them.
+"""Every figure at small size. `PYTHONPATH=.:tests python -m golden.pictures` draws the stored ones anew: look at them.
 
 The draws behind them are made by numpy and not by an engine, and text is not drawn, so that a picture changes only when
 the way it is drawn does.
@@ -11,6 +11,8 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import xarray as xr
+from golden.risk_pictures import RISK_PICTURES, draw_fusion
+from matplotlib import pyplot as plt
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -23,7 +25,6 @@ from mofa_bayes.checking import Calibration
 from mofa_bayes.choosing import Choice
 from mofa_bayes.data.simulate import Cohort, Design
 from mofa_bayes.explain import associate, enrichment, information
-from mofa_bayes.risk import Scores
 
 FOLDER = Path(__file__).parent / "images"
 DESIGN = Design(
@@ -134,20 +135,16 @@ def _make_calibration() -> Calibration:
     return Calibration("vi", "", table, ranks, pd.DataFrame(), 40, 0, 0, 1.0, ())
 
 
-def _make_scores() -> Scores:
-    risk = np.linspace(0.05, 0.8, 30)[:, None]
-    values = {"risk": risk, "lower": 0.6 * risk, "upper": np.minimum(1.3 * risk, 1)}
-    values |= dict.fromkeys(("share_factors", "share_parameters", "share_outcome"), risk)
-    cells = {name: (("subject", "time"), own) for name, own in values.items()}
-    coords = {"subject": [f"p{n}" for n in range(30)], "time": [5.0]}
-    return Scores(dataset=xr.Dataset(cells, coords=coords), level=0.95, provenance={})
-
-
 def _make_choice() -> Choice:
     table = pd.DataFrame(
         {"n_factors": [1, 2, 3, 4], "behind": [0.4, 0.1, 0.0, 0.02], "behind_se": [0.05, 0.04, 0, 0.01]}
     )
     return Choice(table, 3, 3)
+
+
+def _apart(draw: Callable[[Axes], Axes]) -> Callable[[mb.Posterior, mb.MultiView, Axes], Axes]:
+    """Return the same drawing as one that is handed a posterior and views, which it does not need."""
+    return lambda post, views, ax: draw(ax)
 
 
 PICTURES: Mapping[str, Callable[[mb.Posterior, mb.MultiView, Axes], Axes]] = {
@@ -189,20 +186,29 @@ PICTURES: Mapping[str, Callable[[mb.Posterior, mb.MultiView, Axes], Axes]] = {
     "coverage": lambda post, views, ax: plot.plot_coverage(_make_calibration(), ax=ax),
     "chain_ranks": lambda post, views, ax: plot.plot_chain_ranks(post, "rna", ax=ax),
     "choice": lambda post, views, ax: plot.plot_choice(_make_choice(), ax=ax),
-    "risk": lambda post, views, ax: plot.plot_risk(_make_scores(), ax=ax),
+    **{name: _apart(draw) for name, draw in RISK_PICTURES.items()},
 }
+PANELS: Mapping[str, Callable[[mb.Posterior], list[Axes]]] = {
+    "factor": lambda post: plot.plot_factor(post, "F1", n_features=8),
+    "fusion": lambda post: draw_fusion(),
+}
+"""Figures that make their own panels."""
 
 
 def render(name: str, subject: Subject, path: Path) -> list[str]:
     """Draw one picture without text, whose look is the font's and not ours, and return the text."""
     with style.context("default"):
-        figure = Figure(figsize=(3.2, 2.4), dpi=60)
-        ax = figure.add_axes((0.15, 0.1, 0.75, 0.7))
-        assert PICTURES[name](*subject, ax) is ax
+        if name in PANELS:
+            figure = PANELS[name](subject[0])[0].figure
+            plt.close(figure)
+        else:
+            figure = Figure(figsize=(3.2, 2.4))
+            ax = figure.add_axes((0.15, 0.1, 0.75, 0.7))
+            assert PICTURES[name](*subject, ax) is ax
         texts = [own.get_text() for own in figure.findobj(Text)]
         for artist in figure.findobj(lambda own: isinstance(own, Text | Legend)):
             artist.set_visible(False)
-        figure.savefig(path, format="png", metadata={"Software": None})
+        figure.savefig(path, format="png", dpi=60, metadata={"Software": None})
     return texts
 
 
@@ -210,5 +216,5 @@ if __name__ == "__main__":
     mpl.use("Agg")
     FOLDER.mkdir(exist_ok=True)
     made = make_subject()
-    for picture in PICTURES:
+    for picture in (*PICTURES, *PANELS):
         render(picture, made, FOLDER / f"{picture}.png")

@@ -1,17 +1,29 @@
 """Figures of risks show what was computed: curves and bands, effects, and the parts of a predictor."""
 
+from dataclasses import fields
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
+from unit.test_competing_risks import make_fitted as make_competing
 from unit.test_contributions import ages, make_fitted
 from unit.test_risk_predict import make_fitted as make_risk
 from unit.test_risk_predict import make_patients
 
 import mofa_bayes as mb
 from mofa_bayes.errors import DataError
-from mofa_bayes.plot import plot_contributions, plot_effects, plot_survival
+from mofa_bayes.plot import (
+    plot_calibration,
+    plot_contributions,
+    plot_decision,
+    plot_effects,
+    plot_risk,
+    plot_risk_distribution,
+    plot_survival,
+)
+from mofa_bayes.risk import Evaluation
 
 mpl.use("Agg")
 TIMES = [6.0, 12.0, 24.0, 36.0]
@@ -82,6 +94,26 @@ def test_what_has_no_curves_is_refused(predicted):
         plot_survival(binary.predict(moments, covariates))
 
 
+def test_patients_of_whom_none_is_named_are_few_and_horizons_are_marked_where_there_are_few(predicted):
+    _, risks, _ = predicted
+    ax = plot_survival(risks)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["p0", "p1", "p2", "p3"]
+    assert {line.get_marker() for line in ax.get_lines()} == {"o"}
+    many = mb.Risks(risks.subjects, np.arange(1.0, 21.0), np.tile(np.linspace(0, 0.5, 20), (20, 1)))
+    assert {line.get_marker() for line in plot_survival(many).get_lines()} == {""}
+
+
+def test_competing_risks_are_drawn_by_cause():
+    fitted, (moments, covariates) = make_competing(), make_patients(6)
+    scores = fitted.predict(moments, covariates, times=[12.0, 36.0])
+    for draw in (plot_risk, plot_survival):
+        with pytest.raises(DataError, match=r'2 causes \(.*expected those of one.*scores.of_cause\("relapse"\)'):
+            draw(scores)
+    own = scores.of_cause("death")
+    drawn = plot_risk(own, time=36.0).collections[-1].get_offsets()[:, 1]
+    np.testing.assert_allclose(drawn, np.sort(own.dataset["risk"].sel(time=36.0)))
+
+
 def test_forest_has_a_row_for_each_effect_and_marks_those_away_from_zero():
     fitted = make_risk()
     table = fitted.effects(level=0.9)
@@ -93,6 +125,16 @@ def test_forest_has_a_row_for_each_effect_and_marks_those_away_from_zero():
     is_clear = ((table["lower"] > 0) | (table["upper"] < 0)).to_numpy()
     assert len({tuple(color) for color in colors[is_clear]}) == 1
     assert "hazard ratio" in ax.get_xlabel()
+    texts = [text.get_text() for text in ax.texts]
+    numbers = np.array([text.strip("]").replace(" [", ", ").split(", ") for text in texts[:-1]], dtype=float)
+    ratios = np.column_stack([table["hazard_ratio"], np.exp(table[["lower", "upper"]])])
+    assert (np.abs(numbers - ratios) < 0.051 * np.ptp(ratios[:, 1:], axis=1, keepdims=True)).all()
+    assert texts[-1] == "hazard ratio"
+
+
+def test_forest_of_competing_risks_names_the_cause_of_each_effect():
+    labels = [label.get_text() for label in plot_effects(make_competing()).get_yticklabels()]
+    assert labels == [f"{cause}: {term}" for cause in ("relapse", "death") for term in ("F1", "F2", "age")]
 
 
 def test_bars_of_contributions_sum_to_the_last(cohort, post):
@@ -107,3 +149,32 @@ def test_bars_of_contributions_sum_to_the_last(cohort, post):
     assert any(label.endswith("(absent)") for label in labels)
     with pytest.raises(DataError, match="subject"):
         plot_contributions(table, "nobody")
+
+
+def test_a_curve_of_rare_events_fills_its_figure():
+    rng = np.random.default_rng(0)
+    died = (np.arange(80) % 16 == 0).astype(int)
+    risks = mb.Risks([f"p{n}" for n in range(80)], None, 0.02 + 0.06 * rng.random(80))
+    own = mb.evaluate(
+        risks, pd.DataFrame({"died": died}, index=risks.subjects), mb.Binary("died"), seed=0, n_bootstrap=20
+    )
+    assert plot_decision(own).get_xlim()[1] < 0.15
+    ax = plot_risk_distribution(own)
+    assert ax.get_xlim()[1] < 0.15
+    assert sum(ax.get_ylim()) == 0
+
+
+def test_a_benefit_of_none_is_drawn():
+    risks = mb.Risks([f"p{n}" for n in range(150)], None, np.linspace(0.001, 0.002, 150))
+    clinical = pd.DataFrame({"died": np.arange(150) == 149}, index=risks.subjects).astype(int)
+    own = mb.evaluate(risks, clinical, mb.Binary("died"), seed=0, n_bootstrap=20)
+    bottom, top = plot_decision(own).get_ylim()
+    assert bottom < 0 < top
+
+
+@pytest.mark.parametrize("draw", [plot_calibration, plot_decision, plot_risk_distribution])
+def test_an_evaluation_without_curves_is_refused(draw):
+    none = pd.DataFrame()
+    own = Evaluation(**{field.name: none for field in fields(Evaluation)})
+    with pytest.raises(DataError, match="one without curves"):
+        draw(own)

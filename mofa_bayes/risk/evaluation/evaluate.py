@@ -117,13 +117,7 @@ def _read_risks(scores: object) -> Risks:
     if isinstance(scores, Risks):
         return scores
     if isinstance(scores, Scores):
-        if "cause" in scores.dataset.dims:
-            raise DataError(
-                "scores",
-                got="risks of several causes",
-                expected="those of one",
-                do=f'Pass scores.of_cause("{scores.dataset["cause"].values[0]}"); the outcome stays the same.',
-            )
+        scores.require_one_cause()
         values = scores.dataset.transpose("subject", "time")
         subjects = [str(name) for name in values["subject"].values]
         arrays = (values[name].values for name in ("time", "risk", "linear_predictor"))
