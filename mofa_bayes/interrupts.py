@@ -36,7 +36,7 @@ def heed_interrupts() -> Iterator[None]:
 def noting_interrupts() -> Iterator[Callable[[], bool]]:
     """Take the first Ctrl-C as a wish to end in good order, and give a function that tells of it.
 
-    A second one interrupts as usual. In a process forked meanwhile the function tells of none, as it does outside the main
+    A second one interrupts as usual. The function tells of none in a process forked meanwhile, nor outside the main
     thread, where none arrive.
     """
     if threading.current_thread() is not threading.main_thread():

@@ -52,6 +52,8 @@ class RememberingNUTS(pm.NUTS):  # type: ignore[misc]
         As `pymc.NUTS` takes them.
     """
 
+    sampling_state: Any
+
     def __init__(self, *, starts: Sequence[Place], memory: Memory, **options: Any) -> None:  # noqa: ANN401
         super().__init__(**options)
         self.starts, self.memory = starts, memory
