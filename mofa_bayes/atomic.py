@@ -1,14 +1,15 @@
 """Files that are written whole or not at all, and the folders they go to."""
 
-import errno
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from mofa_bayes.errors import FileError
+
+_TILE = 1 << 20
 
 
 @contextmanager
@@ -65,11 +66,11 @@ def make_folder(folder: Path) -> Path:
     return folder
 
 
-def reserve(path: Path, size: int) -> None:
-    """Take room on disk for `size` bytes of a file that there is.
+def reserve(file: BinaryIO, size: int) -> None:
+    """Take room on disk for the first `size` bytes of an open file; what it holds stays.
 
     What is written through memory, or by HDF5, finds a full disk too late: the process is killed, and no error says
-    why. Where the system cannot set room aside, the free space is looked at.
+    why. Where the system cannot set room aside, the bytes themselves are written, in tiles.
 
     Raises
     ------
@@ -77,10 +78,15 @@ def reserve(path: Path, size: int) -> None:
         There is no room.
     """
     if hasattr(os, "posix_fallocate"):
-        with path.open("rb+") as file:
-            os.posix_fallocate(file.fileno(), 0, size)
-    elif shutil.disk_usage(path.parent).free < size:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.posix_fallocate(file.fileno(), 0, size)
+        return
+    for begin in range(0, size, _TILE):
+        length = min(_TILE, size - begin)
+        file.seek(begin)
+        held = file.read(length)
+        file.seek(begin)
+        file.write(held.ljust(length, b"\0"))
+    file.flush()
 
 
 def _umask() -> int:

@@ -1,10 +1,11 @@
-"""Interrupts that an engine turned into a result: what loops over fits must end on them, and not count half a fit."""
+"""Interrupts: an engine turns one into a result, and what loops over fits must end on it, not count half a fit."""
 
+import os
 import select
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
@@ -29,3 +30,27 @@ def heed_interrupts() -> Iterator[None]:
         came = select.select([heard], [], [], 0)[0] and signal.SIGINT in heard.recv(4096)
     if came:
         raise KeyboardInterrupt
+
+
+@contextmanager
+def noting_interrupts() -> Iterator[Callable[[], bool]]:
+    """Take the first Ctrl-C as a wish to end in good order, and give a function that tells of it.
+
+    A second one interrupts as usual. The function tells of none in a process forked meanwhile, nor outside the main
+    thread, where none arrive.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before, home = signal.getsignal(signal.SIGINT), os.getpid()
+    came: list[int] = []
+
+    def note(number: int, frame: object) -> None:  # noqa: ARG001
+        came.append(number)
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(came) and os.getpid() == home
+    finally:
+        signal.signal(signal.SIGINT, before)

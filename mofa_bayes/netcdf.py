@@ -42,7 +42,8 @@ def write_tree(tree: xr.DataTree, path: Path) -> None:
     }
     n_variables = sum(len(node.variables) for node in tree.subtree)
     with replacing(path) as part:
-        reserve(part, int(1.05 * tree.nbytes) + _OVERHEAD * (n_variables + 10))
+        with part.open("rb+") as file:
+            reserve(file, int(1.05 * tree.nbytes) + _OVERHEAD * (n_variables + 10))
         tree.to_netcdf(part, engine="h5netcdf", encoding=encoding)
         digest = _digest(part, part.stat().st_size)
         with part.open("ab") as file:

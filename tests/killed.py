@@ -28,10 +28,12 @@ def fit(engine: str, checkpoint: Path | None) -> mb.Posterior:
     if engine == "vi":
         settings = mb.Ascent(n_threads=1, checkpoint=checkpoint, checkpoint_seconds=0.0)
     else:
+        n_tune, n_draws = (15, 25) if engine == "gibbs" else (120, 200)
         settings = mb.Sampling(
-            n_chains=2, n_tune=15, n_draws=25, n_jobs=1, checkpoint=checkpoint, checkpoint_seconds=0.0
+            n_chains=2, n_tune=n_tune, n_draws=n_draws, n_jobs=1, checkpoint=checkpoint, checkpoint_seconds=0.0
         )
-    return mb.fit(views, mb.FactorModel(n_factors=3), engine=engine, settings=settings, seed=1, progress=False)
+    spec = mb.FactorModel(n_factors=3) if engine != "nuts" else mb.FactorModel(n_factors=2, loadings=mb.ARD())
+    return mb.fit(views, spec, engine=engine, settings=settings, seed=1, progress=False)
 
 
 def kill_one(engine: str, checkpoint: Path, seconds: float) -> bool:

@@ -1,22 +1,28 @@
 """The nuts engine: the graph sampled by NUTS, factors left out where they can be and drawn afterwards."""
 
+import hashlib
 import os
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
 from mofa_bayes.data.multiview import MultiView
-from mofa_bayes.engines.sampling import Sampling
-from mofa_bayes.errors import ConvergenceWarning, FitError, MissingExtraError, ModelWarning, name_some, warn
+from mofa_bayes.engines.sampling import LEAST_DRAWS, Sampling
+from mofa_bayes.engines.vi.checkpoint import Checkpoint
+from mofa_bayes.errors import ConvergenceWarning, FileError, FitError, MissingExtraError, ModelWarning, name_some, warn
 from mofa_bayes.graph.conditional import draw_factors_given
 from mofa_bayes.graph.model import graph
 from mofa_bayes.graph.patterns import can_integrate
+from mofa_bayes.interrupts import noting_interrupts
 from mofa_bayes.spec import FactorModel, Laplace, Normal, SpikeSlabFactors
 
 if TYPE_CHECKING:
@@ -53,7 +59,8 @@ class Sampled:
     seconds
         Wall time, compilation included.
     converged
-        Whether the sampler itself has nothing to complain of; agreement of chains is for the alignment to judge.
+        Whether the sampler came to its end and has nothing to complain of; agreement of chains is for the alignment to
+        judge.
     """
 
     draws: xr.Dataset
@@ -71,6 +78,7 @@ def sample_nuts(
     *,
     progress: bool = False,
     extend: "Callable[[pm.Model], Sequence[str]] | None" = None,
+    fingerprint: str = "",
 ) -> Sampled:
     """Draw from the posterior of a factor model.
 
@@ -89,11 +97,17 @@ def sample_nuts(
         Show the sampler's own progress bar.
     extend
         Adds to the graph, whose factors are then explicit, and names the variables to keep besides its own.
+    fingerprint
+        What a checkpoint belongs to.
 
     Raises
     ------
     FitError
-        A view has a spike-slab prior, or subjects have weights.
+        A view has a spike-slab prior, or the sampler cannot write checkpoints.
+    FileError
+        A checkpoint is damaged, of another fit, or cannot be written.
+    KeyboardInterrupt
+        Interrupted before any chain had drawn enough.
     MissingExtraError
         The sampler that was asked for is not installed.
 
@@ -102,17 +116,19 @@ def sample_nuts(
     ModelWarning
         Sampling will take hours.
     ConvergenceWarning
-        Draws diverged, or trees were cut short.
+        Sampling was interrupted, draws diverged, or trees were cut short.
     """
     require_smooth(views, spec)
-    require_sampler(settings.sampler)
+    require_sampler(settings)
     integrated = extend is None and can_integrate(views, spec)
     _warn_long(views, spec, settings, integrated)
     began = time.monotonic()
-    sampler_rng, factor_rng = rng.spawn(2)
+    checkpoints = _checkpoints(settings, fingerprint)
+    stored = [None if own is None else own.read() for own in checkpoints]
+    sampler_rng, factor_rng, start_rng = rng.spawn(3)
     model = graph(views, spec, integrate=integrated)
     extra = () if extend is None else extend(model)
-    tree = _run(model, settings, sampler_rng, progress, extra)
+    tree = _run(model, settings, sampler_rng, progress, extra, start_rng, checkpoints, stored)
     draws = _add_precisions(_collect(tree["posterior"].to_dataset(), views), views, spec)
     if integrated:
         draws["factors"] = draw_factors_given(draws, views, spec, factor_rng)
@@ -125,7 +141,8 @@ def sample_nuts(
         },
         attrs={"sampler": settings.sampler, "integrated": int(integrated)},
     )
-    converged = _judge(report, statistics.sizes["draw"] * statistics.sizes["chain"])
+    completed = _is_complete(statistics, settings)
+    converged = _judge(report, statistics.sizes["draw"] * statistics.sizes["chain"]) and completed
     return Sampled(draws, statistics, report, time.monotonic() - began, converged)
 
 
@@ -181,15 +198,39 @@ def require_smooth(views: MultiView, spec: FactorModel) -> None:
         )
 
 
-def require_sampler(sampler: str) -> None:
-    """Raise MissingExtraError where a sampler is not installed."""
-    if sampler != "pymc" and find_spec(sampler) is None:
+def require_sampler(settings: Sampling) -> None:
+    """Raise where a sampler is not installed, or cannot do what is asked of it."""
+    sampler = settings.sampler
+    if sampler == "pymc":
+        return
+    if find_spec(sampler) is None:
         raise MissingExtraError(
             f"sampler {sampler!r}",
             got="no such package",
             expected="it installed",
             do="Run pip install 'mofa-bayes[samplers]', or write Sampling(sampler='pymc').",
         )
+    if settings.checkpoint is not None:
+        raise FitError(
+            f"checkpoint of sampler {sampler!r}",
+            got="a file to write its state to, which it does not tell",
+            expected="sampler 'pymc', whose chains go on from their state",
+            do="Write Sampling(sampler='pymc'), or leave the checkpoint out.",
+        )
+
+
+def _checkpoints(settings: Sampling, fingerprint: str) -> list[Checkpoint | None]:
+    """One file per chain, which belongs to this very fit and to the sampler that wrote it."""
+    if settings.checkpoint is None:
+        return [None] * settings.n_chains
+    whole = Path(settings.checkpoint)
+    counts = (settings.n_draws, settings.n_tune, settings.n_chains, settings.target_accept, version("pymc"))
+    found: list[Checkpoint | None] = []
+    for number in range(settings.n_chains):
+        path = whole.with_name(f"{whole.stem}.{number}{whole.suffix}") if number else whole
+        own = hashlib.sha256(f"{fingerprint}\n{counts!r}\n{number}".encode()).hexdigest()
+        found.append(Checkpoint(path=path, seconds=settings.checkpoint_seconds, fingerprint=own))
+    return found
 
 
 def _warn_long(views: MultiView, spec: FactorModel, settings: Sampling, integrated: bool) -> None:
@@ -204,34 +245,96 @@ def _warn_long(views: MultiView, spec: FactorModel, settings: Sampling, integrat
 
 
 def _run(
-    model: "pm.Model", settings: Sampling, rng: np.random.Generator, progress: bool, extra: Sequence[str] = ()
+    model: "pm.Model",
+    settings: Sampling,
+    rng: np.random.Generator,
+    progress: bool,
+    extra: Sequence[str],
+    start_rng: np.random.Generator,
+    checkpoints: Sequence[Checkpoint | None],
+    stored: Sequence[Mapping[str, np.ndarray] | None],
 ) -> xr.DataTree:
     import pymc as pm
     from pymc.model.transform.optimization import freeze_dims_and_data
+
+    from mofa_bayes.engines.remembering import Memory, start_remembering
 
     model = freeze_dims_and_data(model)  # JAX takes no shape that could change
     kept = tuple(f"{name}_" for name in _KEPT_BY_VIEW)
     random = [str(own.name) for own in (*model.free_RVs, *model.deterministics)]  # data have names too
     names = [name for name in random if name in (*_KEPT, *extra) or name.startswith(kept)]
+    effort: dict[str, Any] = {"nuts_sampler": settings.sampler, "target_accept": settings.target_accept}
     # While the step size is sought, a trajectory may leave the floats: NUTS rejects it, and numpy would warn.
-    with model, np.errstate(over="ignore", invalid="ignore", divide="ignore"), warnings.catch_warnings():
+    with (
+        model,
+        np.errstate(over="ignore", invalid="ignore", divide="ignore"),
+        warnings.catch_warnings(),
+        _interruptible(settings.sampler) as is_stopped,
+    ):
         # PyMC forks on Linux, as we would: OpenBLAS and our kernels keep no lock over a call.
         warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+        if settings.sampler == "pymc":
+            memory = Memory(checkpoints=checkpoints, stored=stored, is_stopped=is_stopped)
+            step = start_remembering(memory, settings, start_rng, MODE)
+            effort = {"nuts_sampler": "pymc", "step": step, "callback": _stop_when(is_stopped, settings)}
         tree: xr.DataTree = pm.sample(
             draws=settings.n_draws,
             tune=settings.n_tune,
             chains=settings.n_chains,
             cores=_n_jobs(settings),
             random_seed=rng,
-            nuts_sampler=settings.sampler,
-            target_accept=settings.target_accept,
             var_names=names,
             progressbar=progress,
             quiet=not progress,
             compute_convergence_checks=False,  # made below and by the alignment, as warnings of ours
             compile_kwargs={"mode": MODE},
+            **effort,
         )
     return tree
+
+
+@contextmanager
+def _interruptible(sampler: str) -> Iterator[Callable[[], bool]]:
+    """Let PyMC's sampler end after a draw when it is interrupted; what is too little to be a result is an interrupt."""
+    if sampler != "pymc":
+        yield lambda: False
+        return
+    with noting_interrupts() as is_stopped:
+        try:
+            yield is_stopped
+        except Exception as error:
+            if is_stopped():  # before any chain had drawn: there is nothing to choose from
+                raise KeyboardInterrupt from error
+            if isinstance(error.__cause__, FileError):  # of a chain in a process of its own
+                raise error.__cause__ from None
+            raise
+
+
+def _stop_when(is_stopped: Callable[[], bool], settings: Sampling) -> "Callable[..., None] | None":
+    """Stop chains that run in processes of their own; one in this process stops itself, when it has been written."""
+    if _n_jobs(settings) == 1:
+        return None
+
+    def watch(**_: object) -> None:
+        if is_stopped():
+            raise KeyboardInterrupt
+
+    return watch
+
+
+def _is_complete(statistics: xr.Dataset, settings: Sampling) -> bool:
+    """Say, and warn where it is not so, whether all that was asked for was drawn."""
+    n_chains, n_draws = statistics.sizes["chain"], statistics.sizes["draw"]
+    if n_draws < LEAST_DRAWS:
+        raise KeyboardInterrupt
+    if is_complete := (n_chains, n_draws) == (settings.n_chains, settings.n_draws):
+        return is_complete
+    warn(
+        f"nuts stopped after {n_draws} of {settings.n_draws} draws per chain; "
+        f"{n_chains} of {settings.n_chains} chains are kept, cut to the shortest of them",
+        ConvergenceWarning,
+    )
+    return is_complete
 
 
 def _collect(posterior: xr.Dataset, views: MultiView) -> xr.Dataset:

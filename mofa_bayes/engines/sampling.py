@@ -29,7 +29,7 @@ class Sampling:
         None takes the machine's cores. Processes are spawned: a script must call `fit` under
         `if __name__ == "__main__":`, Jupyter needs nothing.
     thin
-        Engine gibbs only, as what follows up to `checkpoint_seconds`: keep every so-many-th draw.
+        Engine gibbs only, as what follows up to `folder`: keep every so-many-th draw.
     max_seconds
         Stop after about this many seconds with what has been drawn.
     max_memory
@@ -41,9 +41,9 @@ class Sampling:
         Where draws are written, in place of those of an earlier fit; a temporary folder when left out. It holds factors
         of patients.
     checkpoint
-        File to write the state of a chain to now and then, with its draws in a folder beside it, and to go on from when
-        it is there; the result is the same as without a break. Further chains get files of their own beside it. It
-        holds factors of patients.
+        File to write the state of a chain to now and then, with its draws (gibbs: in a folder beside it), and to go on
+        from when it is there; the result is the same as without a break. Further chains get files of their own beside
+        it. It holds factors of patients. Of engine nuts, only the sampler `pymc` can be written.
     checkpoint_seconds
         Least time between two writings.
     sampler

@@ -48,7 +48,7 @@ def require_engine(views: MultiView, spec: FactorModel, engine: str, settings: A
         from mofa_bayes.engines.nuts import require_sampler, require_smooth
 
         require_smooth(views, spec)
-        require_sampler(request.sampling.sampler)
+        require_sampler(request.sampling)
 
 
 def run_vi(request: Request, rng: np.random.Generator) -> Result:
@@ -97,7 +97,14 @@ def run_nuts(request: Request, rng: np.random.Generator) -> Result:
     from mofa_bayes.engines.nuts import sample_nuts  # PyMC takes seconds to import
 
     progress = request.progress and is_watched()
-    found = sample_nuts(request.views, request.spec, request.sampling, rng.spawn(2)[0], progress=progress)
+    found = sample_nuts(
+        request.views,
+        request.spec,
+        request.sampling,
+        rng.spawn(2)[0],
+        progress=progress,
+        fingerprint=request.fingerprint,
+    )
     preprocessing = _preprocess(request.views, request)
     tree = build_draws_tree(
         found.draws,

@@ -19,7 +19,7 @@ SETTINGS: dict[str, type[Ascent | Sampling]] = {
 N_DRAWS = 500
 _UNUSED = {
     "gibbs": ("sampler", "target_accept"),
-    "nuts": ("thin", "max_seconds", "max_memory", "folder", "checkpoint", "checkpoint_seconds"),
+    "nuts": ("thin", "max_seconds", "max_memory", "folder"),
 }
 _LARGE_COUNT = 200
 _FEW_DRAWS = 50

@@ -1,14 +1,17 @@
 """From the chains of the gibbs engine to labelled draws, subjects and features in the user's order."""
 
+import math
 import tempfile
 from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
 
+from mofa_bayes.atomic import reserve
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.engines.gibbs.sample import Sampled
 from mofa_bayes.engines.vi.layout import Part
+from mofa_bayes.errors import FileError
 from mofa_bayes.posterior.build import Variables, label
 from mofa_bayes.spec import FactorModel
 
@@ -67,11 +70,27 @@ def _stack(sampled: Sampled, name: str) -> np.ndarray:
 
 
 def _allocate(shape: tuple[int, ...], like: np.ndarray) -> np.ndarray:
-    """Make an array of float32 where `like` is: in memory, or in a file that vanishes with it."""
-    if isinstance(like, np.memmap):
+    """Make an array of float32 where `like` is: in memory, or in a file that vanishes with it.
+
+    Raises
+    ------
+    FileError
+        There is no room for the file.
+    """
+    if not isinstance(like, np.memmap):
+        return np.empty(shape, dtype=np.float32)
+    size = math.prod(shape) * np.dtype(np.float32).itemsize
+    try:
         with tempfile.TemporaryFile() as file:
-            return np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
-    return np.empty(shape, dtype=np.float32)
+            reserve(file, size)
+            return np.memmap(file, dtype=np.float32, mode="r+", shape=shape)
+    except OSError as error:
+        raise FileError(
+            f"temporary folder {tempfile.gettempdir()!r}",
+            got=error.strerror or type(error).__name__,
+            expected=f"room for {size / 1e6:,.1f} MB, where draws are put in the order of the views",
+            do="Name another folder by the variable TMPDIR, free some space, or take fewer draws.",
+        ) from error
 
 
 def _label_terms(view: str, sampled: Sampled, views: MultiView, spec: FactorModel, draws: Variables) -> None:

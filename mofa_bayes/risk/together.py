@@ -7,6 +7,7 @@ fitted without it cannot: where `post.project_draws` says that weights are uneve
 small enough for NUTS.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -115,7 +116,16 @@ def sample_joint(
     learned = Learned.read(risk, clinical, views.subjects)
     rng = make_rng(seed)
     provenance = describe_fit(views, spec, "nuts", seed)
-    found = sample_nuts(views, spec, settings, rng.spawn(1)[0], progress=progress, extend=learned.extend)
+    told = f"{provenance['fingerprint']}\n{risk!r}\n{clinical.to_csv()}"
+    found = sample_nuts(
+        views,
+        spec,
+        settings,
+        rng.spawn(1)[0],
+        progress=progress,
+        extend=learned.extend,
+        fingerprint=hashlib.sha256(told.encode()).hexdigest(),
+    )
     scales = {view: spec.scale_of(view) for view in views.names}
     preprocessing = fit_preprocessing(views, scales, scale_groups=spec.scale_groups)
     tree = build_draws_tree(

@@ -1,7 +1,10 @@
 """Disk full, folder absent or read-only: whatever is written says so by FileError and leaves what was there."""
 
 import os
+import shutil
 import signal
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,11 +15,13 @@ import pandas as pd
 import pytest
 
 import mofa_bayes as mb
-from mofa_bayes.atomic import make_folder
+from mofa_bayes.atomic import make_folder, reserve
 from mofa_bayes.data.simulate import Cohort, Design
+from mofa_bayes.engines.gibbs.draws import DrawFiles
 from mofa_bayes.errors import FileError
 from mofa_bayes.export import write_csv, write_parquet
 from mofa_bayes.plot import plot_variance, save_figure
+from mofa_bayes.posterior.build_gibbs import _allocate
 from mofa_bayes.posterior.moments import FactorMoments
 
 IDS = tuple(f"q{n}" for n in range(200))
@@ -131,3 +136,42 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(FileError, match="file"):
         make_folder(tmp_path / "file" / "out")
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MB, where this user may mount one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = shutil.which("mount")
+    options = ["-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
+    if mount is None or subprocess.run([mount, *options], capture_output=True, check=False).returncode:
+        pytest.skip("this user may not mount a file system")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def test_draws_find_a_disk_full_before_they_are_written_to_memory(disk):
+    """Without room set aside, the process would be killed by SIGBUS at the first page that has none."""
+    files, draw = DrawFiles(disk / "chain0", 100), np.ones(10_000, dtype=np.float32)
+    with pytest.raises(FileError, match="room for the draws"):
+        files.keep(0, {"factors": draw})
+
+
+def test_draws_that_are_put_in_order_find_a_disk_full_too(disk, tmp_path, monkeypatch):
+    like = np.memmap(tmp_path / "like", dtype=np.float32, mode="w+", shape=(1,))
+    monkeypatch.setattr(tempfile, "tempdir", str(disk))
+    _allocate((1000, 200), like)[:] = 1.0
+    with pytest.raises(FileError, match="TMPDIR"):
+        _allocate((1000, 1000), like)
+
+
+def test_room_is_set_aside_where_the_system_cannot_by_writing_and_nothing_is_lost(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    path = tmp_path / "file"
+    path.write_bytes(b"what was there")
+    with path.open("rb+") as file:
+        reserve(file, (1 << 20) + 5)
+    assert path.read_bytes() == b"what was there".ljust((1 << 20) + 5, b"\0")
+    with full_disk(SMALL), path.open("rb+") as file, pytest.raises(OSError, match="too large"):
+        reserve(file, 3 << 20)

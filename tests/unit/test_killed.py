@@ -15,7 +15,7 @@ SCRIPT = Path(__file__).parents[1] / "killed.py"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the script forks")
-@pytest.mark.parametrize("engine", ["vi", "gibbs"])
+@pytest.mark.parametrize("engine", ["vi", "gibbs", pytest.param("nuts", marks=pytest.mark.slow)])
 def test_a_fit_that_is_killed_again_and_again_ends_as_one_that_is_not(engine, tmp_path):
     done = subprocess.run(
         [sys.executable, str(SCRIPT), engine, str(tmp_path)],

@@ -1,6 +1,7 @@
 """The nuts engine: one small exact posterior beside vi's, and what is said before and after sampling."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from mofa_bayes.errors import ConvergenceWarning, FitError, MissingExtraError, M
 from mofa_bayes.graph.patterns import can_integrate
 
 DENSE = mb.FactorModel(n_factors=2, loadings=mb.ARD(), min_variance=0.0)
+PRETENDED = Sampling(n_draws=200, n_chains=1)
 SHORT = Sampling(n_draws=150, n_tune=250, n_chains=2, n_jobs=1)
 
 
@@ -204,7 +206,7 @@ def mixed(cohort):
 def test_noise_of_both_kinds_becomes_one_variable(mixed, monkeypatch):
     views, spec, post = mixed
     monkeypatch.setattr(nuts, "_run", pretend(views, post.tree["posterior"].to_dataset()))
-    found = mb.fit(views, spec, engine="nuts", n_draws=200, progress=False)
+    found = mb.fit(views, spec, engine="nuts", settings=PRETENDED, progress=False)
     xr.testing.assert_allclose(found.noise_sd("ehr"), post.noise_sd("ehr").sel(found.noise_sd("ehr").coords))
     assert found.provenance["converged"] == 1
     assert found.tree["fit"].attrs["integrated"] == 0
@@ -216,7 +218,7 @@ def test_trouble_of_the_sampler_is_told(mixed, monkeypatch, trouble, said):
     views, spec, post = mixed
     monkeypatch.setattr(nuts, "_run", pretend(views, post.tree["posterior"].to_dataset(), **trouble))
     with pytest.warns(ConvergenceWarning, match=said):
-        found = mb.fit(views, spec, engine="nuts", progress=False)
+        found = mb.fit(views, spec, engine="nuts", settings=PRETENDED, progress=False)
     assert found.provenance["converged"] == 0
 
 
@@ -229,10 +231,12 @@ def test_precisions_of_loadings_are_those_of_vi_and_gibbs_under_every_prior(smal
     draws = ascended.tree["posterior"].to_dataset().drop_vars(["ard_a", "ard_b"])
     draws["rate_b"] = draws["factors"].isel(subject=0, drop=True) ** 2 + 1
     monkeypatch.setattr(nuts, "_run", pretend(small, draws))
-    found = nuts.sample_nuts(small, spec, SHORT, np.random.default_rng(0)).draws
+    found = nuts.sample_nuts(small, spec, replace(PRETENDED, n_draws=500), np.random.default_rng(0)).draws
     assert found["ard_a"].dims == found["ard_b"].dims == ("chain", "draw", "factor")
     np.testing.assert_allclose(found["ard_a"], 4.0)
     np.testing.assert_allclose(found["ard_b"], found["rate_b"] ** 2 / 2, rtol=1e-5)
     assert {"ard_a", "ard_b"} <= set(
-        mb.fit(small, spec, engine="nuts", settings=SHORT, progress=False).tree["posterior"].data_vars
+        mb.fit(small, spec, engine="nuts", settings=replace(PRETENDED, n_draws=500), progress=False)
+        .tree["posterior"]
+        .data_vars
     )

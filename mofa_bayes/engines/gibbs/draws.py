@@ -75,7 +75,8 @@ class DrawFiles:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             made = open_memmap(path, mode="w+", dtype=np.float32, shape=whole)
-            reserve(path, path.stat().st_size)
+            with path.open("rb+") as file:
+                reserve(file, path.stat().st_size)
             return made
         except (OSError, ValueError) as error:
             raise FileError(

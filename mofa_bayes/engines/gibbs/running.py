@@ -2,18 +2,17 @@
 
 import os
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
 from mofa_bayes.engines.gibbs.chain import Job, run_chain
 from mofa_bayes.engines.sampling import LEAST_DRAWS, Sampling
 from mofa_bayes.errors import FitError
+from mofa_bayes.interrupts import noting_interrupts
 
 # Called now and then with the sweeps done and those there are to do, of all chains together.
 Progress = Callable[[int, int], object]
@@ -55,7 +54,7 @@ def run_chains(jobs: Sequence[Job], root: Path, progress: Progress | None) -> li
     sampling = jobs[0].sampling
     total = len(jobs) * (sampling.n_tune + sampling.n_draws * sampling.thin)
     run = _run_here if count_jobs(sampling) == 1 else _run_in_processes
-    with _interrupts() as interrupted:
+    with noting_interrupts() as interrupted:
         kept = run(jobs, root, lambda done: progress is not None and progress(done, total) is True, interrupted)
     if max(kept) >= LEAST_DRAWS:
         return [own if own >= LEAST_DRAWS else 0 for own in kept]
@@ -140,23 +139,3 @@ def _read_count(path: Path) -> int:
 def _ignore_interrupts() -> None:
     """Leave Ctrl-C, which a terminal sends to every process, to the one that started the chains."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-@contextmanager
-def _interrupts() -> Iterator[Stop]:
-    """Take the first Ctrl-C as a wish to end in good order; a second one interrupts as usual."""
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    before = signal.getsignal(signal.SIGINT)
-    came: list[int] = []
-
-    def note(number: int, frame: object) -> None:  # noqa: ARG001
-        came.append(number)
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield lambda: bool(came)
-    finally:
-        signal.signal(signal.SIGINT, before)
