@@ -9,13 +9,14 @@ from mofa_bayes.data.preprocess import Preprocessing
 from mofa_bayes.engines.vi.known import canonical_order, find_known
 from mofa_bayes.engines.vi.packed import Index
 from mofa_bayes.errors import DataError
+from mofa_bayes.posterior.factor_draws import FactorDraws
 from mofa_bayes.posterior.moments import Array, FactorMoments
 from mofa_bayes.posterior.outcomes import Cells, draw, expect
 from mofa_bayes.posterior.predict import CHUNK, ViewDraws
 
 
 def impute_views(
-    tree: xr.DataTree, views: MultiView, moments: FactorMoments, *, level: float, rng: np.random.Generator
+    tree: xr.DataTree, views: MultiView, factors: FactorMoments | FactorDraws, *, level: float, rng: np.random.Generator
 ) -> xr.Dataset:
     """Fill every missing entry of `views`.
 
@@ -25,8 +26,9 @@ def impute_views(
         A posterior's tree.
     views
         Views with the features of the fit.
-    moments
-        Factors of the subjects of `views`; those that may be zero are drawn as such.
+    factors
+        Factors of the subjects of `views`. From moments they are drawn, those that may be zero as such, and loadings
+        apart from them, as under vi; draws stay with the loadings that they were drawn with.
     level
         Probability that an interval holds.
     rng
@@ -45,19 +47,23 @@ def impute_views(
     known = find_known(views, preprocessing, [str(name) for name in stored["group"].values])
     place = np.argsort(canonical_order(views))
     groups, design = np.asarray(known.groups)[known.group_of[place]], known.design[place]
+    points = factors.points if isinstance(factors, FactorDraws) else slice(None)
+    is_normal = isinstance(factors, FactorDraws) or factors.inclusion is None
     filled: dict[str, xr.DataArray] = {}
     for view in (own for own in views.names if f"weights_mean_{own}" in stored):
-        model = ViewDraws.read(tree, views, view, known, place)
+        model = ViewDraws.read(tree, views, view, known, place, points)
         terms = stored[f"weights_mean_{view}"].sel({f"feature_{view}": list(views.features(view))}).values
         values = views[view].values.astype(np.float64)
         mean, lower, upper = values.copy(), values.copy(), values.copy()
         rows, columns = np.nonzero(np.isnan(values))
         for start in range(0, len(rows), CHUNK):
             n, d = rows[start : start + CHUNK], columns[start : start + CHUNK]
-            for part in model.predict(moments, n, d, rng):
+            for part in model.predict(factors, n, d, rng):
                 place_of = n[part.positions], d[part.positions]
-                eta = _expect_eta(moments.mean, design, terms, *place_of)
-                is_normal = moments.inclusion is None
+                if isinstance(factors, FactorDraws):  # E[z w] is not E[z] E[w] where they were drawn together
+                    eta = part.cells.eta.mean(axis=0)
+                else:
+                    eta = _expect_eta(factors.mean, design, terms, *place_of)
                 summary = _summarise(part.cells, eta, level, rng, is_normal=is_normal)
                 mean[place_of], lower[place_of], upper[place_of] = summary
         own = preprocessing.subset(view, views.features(view))

@@ -14,11 +14,13 @@ from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import Preprocessing
 from mofa_bayes.errors import DataError
 from mofa_bayes.posterior.drawn_moments import DrawnMoments
+from mofa_bayes.posterior.factor_draws import FactorDraws, draw_new, take_draws
 from mofa_bayes.posterior.files import read_tree, write_tree
 from mofa_bayes.posterior.impute import impute_views, undo_preparation
 from mofa_bayes.posterior.lacking import require_bound, require_cross_fits, require_draws, require_patients
 from mofa_bayes.posterior.moments import FactorMoments
 from mofa_bayes.posterior.project import as_views, prepare_new, project_each, project_views
+from mofa_bayes.posterior.project_draws import is_of_draws
 from mofa_bayes.posterior.share import forget_patients
 from mofa_bayes.seeds import make_rng
 from mofa_bayes.spec import FactorModel
@@ -291,9 +293,14 @@ class Posterior:
         measured = as_views(self.tree, views)
         views = prepare_new(self.tree, measured)
         is_same = views.fingerprint == self.tree.attrs["data_fingerprint"] and not self.is_shareable
-        moments = self.factor_moments().sel(views.subjects) if is_same else self.project(views)
-        moments = moments.given_loadings or moments  # what turns factors turns loadings back, and no entry changes
-        filled = impute_views(self.tree, views, moments, level=level, rng=make_rng(seed))
+        rng = make_rng(seed)
+        factors: FactorMoments | FactorDraws
+        if is_of_draws(self.tree):
+            factors = take_draws(self.tree, views) if is_same else draw_new(self.tree, views, rng)
+        else:
+            moments = self.factor_moments().sel(views.subjects) if is_same else self.project(views)
+            factors = moments.given_loadings or moments  # what turns factors turns loadings back, and no entry changes
+        filled = impute_views(self.tree, views, factors, level=level, rng=rng)
         return filled if views.preparation is None else undo_preparation(filled, views, measured)
 
     def with_log_likelihood(self, views: MultiView) -> "Posterior":

@@ -1,6 +1,7 @@
 """Predictions of one view: draws of eta for any cells of any subjects, from a posterior's tree."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import xarray as xr
@@ -11,10 +12,18 @@ from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.engines.vi.known import Known
 from mofa_bayes.engines.vi.packed import Index
 from mofa_bayes.errors import DataError, name_some
-from mofa_bayes.posterior.moments import FactorMoments
+from mofa_bayes.posterior.moments import Array
 from mofa_bayes.posterior.outcomes import Cells
 
 CHUNK = 20_000  # cells at a time
+
+
+class DrawsFactors(Protocol):
+    """What draws subjects' factors: moments, or draws that there are already."""
+
+    def draw(self, rows: Index, n_draws: int, rng: np.random.Generator) -> Array:
+        """Draw the factors of some subjects (S, R, K)."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +47,18 @@ class ViewDraws:
     exposure: np.ndarray
 
     @classmethod
-    def read(cls, tree: xr.DataTree, views: MultiView, view: str, known: Known, place: Index) -> "ViewDraws":
-        """Take from a tree what predicts the features of `views`; `place` brings canonical order to that of `views`.
+    def read(
+        cls,
+        tree: xr.DataTree,
+        views: MultiView,
+        view: str,
+        known: Known,
+        place: Index,
+        points: Index | slice = slice(None),
+    ) -> "ViewDraws":
+        """Take from a tree what predicts the features of `views`, at some of its draws.
+
+        `place` brings canonical order to that of `views`; `points` are counted over chains, one after the other.
 
         Raises
         ------
@@ -58,6 +77,7 @@ class ViewDraws:
             )
         features = {dim: list(views.features(view))}
         draws = tree.children["posterior"].to_dataset().stack(point=("chain", "draw")).sel(features)
+        draws = draws.isel(point=points)
         own = stored.sel(features)
         by_group = draws[f"intercept_{view}"]
         if "group" not in by_group.dims:
@@ -80,7 +100,7 @@ class ViewDraws:
             exposure=np.exp(log_exposure)[place],
         )
 
-    def predict(self, moments: FactorMoments, n: np.ndarray, d: np.ndarray, rng: np.random.Generator) -> list["Part"]:
+    def predict(self, moments: DrawsFactors, n: np.ndarray, d: np.ndarray, rng: np.random.Generator) -> list["Part"]:
         """Draw eta of cells (n, d), each (C,), likelihood by likelihood; of categorical ones the log probability."""
         people, where = np.unique(n, return_inverse=True)
         factors = moments.draw(people, len(self.loadings), rng)

@@ -69,7 +69,8 @@ class FactorModel:
         softplus link); probits (ordinal).
     min_variance
         A factor that explains less than this share of the variance of every view is dropped after the fit. vi then
-        climbs on without it; draws of gibbs and nuts are not drawn anew, but lose it.
+        climbs on without it; draws of gibbs and nuts are not drawn anew, but lose it. This makes a model easier to
+        read; many weak factors together predict, and for imputation 0 is better.
     views
         View name -> `ViewModel`, for views that differ.
 

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 
 import mofa_bayes as mb
 from mofa_bayes.data.simulate import Design
@@ -13,6 +14,7 @@ from mofa_bayes.posterior.drawn_error import DrawnError
 from mofa_bayes.posterior.moments import FactorMoments
 from mofa_bayes.posterior.project_draws import mix, take_points
 
+LOADINGS = "loadings_a", "loadings_b"
 SHORT = mb.Sampling(n_draws=300, n_tune=150, n_chains=2, n_jobs=1)
 
 
@@ -86,6 +88,24 @@ def test_the_shared_error_is_the_mean_square_of_what_each_draw_moves():
             step = turn @ moments.mean[n] + offset
             expected += (np.outer(step, step) + turn @ v @ turn.T) / (n_draws - 1)
         np.testing.assert_allclose(found[n], expected)
+
+
+@pytest.mark.parametrize(("who", "apart"), [("the fit", 1e-5), ("a new cohort", 0.15)])
+def test_imputation_takes_factors_and_loadings_as_they_were_drawn_together(sampled, noisy, who, apart):
+    """A draw whose factors and loadings are both turned over says the same, though E[z] E[w] is then near 0."""
+    hidden = noisy.dataset["values_a"].where(np.arange(20) > 2)
+    asked = mb.MultiView(noisy.dataset.assign(values_a=hidden))
+    draws = sampled.tree["posterior"].to_dataset()
+    sign = xr.where(draws["draw"] % 2 == 0, np.float32(1), np.float32(-1))
+    straight, turned = sampled.tree.copy(), sampled.tree.copy()
+    turned["posterior"] = xr.DataTree(draws.assign({name: draws[name] * sign for name in ("factors", *LOADINGS)}))
+    if who == "the fit":
+        for tree in (straight, turned):
+            tree.attrs["data_fingerprint"] = asked.fingerprint
+    ours, theirs = (mb.Posterior(tree).impute(asked, seed=1) for tree in (straight, turned))
+    for name in ("mean_a", "lower_a", "upper_a"):
+        np.testing.assert_allclose(ours[name], theirs[name], atol=apart)
+    assert ours["mean_a"].values[:, :3].std() > 3 * apart
 
 
 def test_a_saved_posterior_projects_the_same(sampled, noisy, tmp_path):

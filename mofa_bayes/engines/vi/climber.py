@@ -48,6 +48,7 @@ _PATIENCE = 3
 # five seeds ended in two optima after 6 passes, and all in the higher one after 10. Looser bounds move slowly, and a
 # rotation chosen before they have moved mixes factors.
 _DENSE_PASSES, _DENSE_PASSES_LOOSE = 10, 20
+_PASSES_PAST_LIMIT = 50
 _NUISANCE_EVERY = 5
 _EMPTY_EVERY = 5
 _DROP_EVERY = 20
@@ -123,11 +124,20 @@ class Climber:
             if self.stopped:  # one pass, so that what is returned is of the model asked for
                 self._step()
                 return False
-        converged = self._climb(self.settings.max_iterations)
-        if self.phase == "own" and not self.stopped and self._drop_factors() and converged:
+        converged = self._climb(self._passes_left())
+        if self.phase == "own" and not self.stopped and self._drop_factors():
             self._enter("trimmed")
-            converged = self._climb(self.settings.max_iterations)
+            converged = self._climb(self._passes_left())
         return converged
+
+    def _passes_left(self) -> int:
+        """Count the passes that this phase may have: a few past the limit where factors were dropped at it.
+
+        Without these, loadings and noises would still be those beside factors that are gone.
+        """
+        limit = self.settings.max_iterations
+        is_spent = self.phase == "trimmed" and len(self.bounds) - self.in_phase >= limit
+        return min(limit, _PASSES_PAST_LIMIT) if is_spent else limit
 
     def _has_dense_start(self) -> bool:
         return self.own_priors != self.priors or dense_factors(self.spec.factors) != self.spec.factors

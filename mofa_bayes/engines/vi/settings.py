@@ -19,7 +19,8 @@ class Ascent:
     Parameters
     ----------
     max_iterations
-        Passes over the data at most.
+        Passes over the data at most, until factors are dropped: as many again after that where the bound had settled,
+        and up to 50 where it had not.
     mode
         Stop when the bound rises by less than this share of itself three times in a row: `fast` 1e-6, `medium` 1e-7,
         `slow` 1e-8, or a number. MOFA's modes of the same names stop at 5e-6, 5e-7 and 5e-8 of the first bound over
