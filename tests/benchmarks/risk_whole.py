@@ -7,9 +7,9 @@ model is fitted (by each of `--engines`), then the risk model by each method, wi
 
 What an interval must cover. With C the covariance of the true factors over the cohort and z = C^1/2 u, the cohort is
 one of the model's own with factors u of unit variance, as fitted ones are, loadings W C^1/2 and effects C^1/2 b, in a
-basis that nothing fixes. The truth is brought to the fitted factors as any draw is: the rotation Q' that best maps W C^1/2 to
-the mean of the fitted loadings (Schoenemann, 1966) maps C^1/2 b too. `slope` is that of the true predictor on the
-predicted one, over 4,000 new patients who are projected (1 where predictions are calibrated).
+basis that nothing fixes. The truth is brought to the fitted factors as any draw is: the rotation Q' that best maps
+W C^1/2 to the mean of the fitted loadings (Schoenemann, 1966) maps C^1/2 b too. `slope` is that of the true predictor
+on the predicted one, over 4,000 new patients who are projected (1 where predictions are calibrated).
 
 Methods: marginal, plugin, cut; draws: joint draws of the loadings weighted by evidence (`post.project_draws`).
 One process, one thread: a cohort takes 3 s of gibbs and .1 to 1 s for each fit, but 20 s and more where importance
