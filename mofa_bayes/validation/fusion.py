@@ -105,9 +105,8 @@ def compare_fusion(
     `clinical`: the covariates alone. `early`: all features side by side, standardised, in a sparse Bayesian regression
     (`mofa_bayes.risk.sparse`) whose predictor, with its variance, is then the one factor of the risk model.
     `intermediate`: the factors of all views together. `late`: factors of each view and a risk model on each, whose
-    predictive distributions are stacked. Each is fitted alone and with the covariates, and the latter stacked with the
-    covariates alone (`clinical + ...`), so that what adds nothing takes nothing away either. `stacked`: clinical and
-    all that was fitted with the covariates, stacked. Nothing of a held-out patient is used before they are scored:
+    predictive distributions are stacked. Each is fitted alone and with the covariates (`clinical + ...`). `stacked`:
+    clinical and all of the latter, stacked. Nothing of a held-out patient is used before they are scored:
     weights of stacking come from the training patients, each left out in turn.
 
     Parameters

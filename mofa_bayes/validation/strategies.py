@@ -68,7 +68,7 @@ def run_fusion(task: FusionTask, compiled: Compiled) -> dict[str, Scored]:
         both = alone
         if task.risk.covariates:
             both = [fold.fit(*source, with_clinical=True) for source in sources]
-            found[f"{CLINICAL} + {name}"] = _mix([pool[0], *both])
+            found[f"{CLINICAL} + {name}"] = _mix(both)
         pool += both
     if STACKED in task.strategies:
         found[STACKED] = _mix(pool)
