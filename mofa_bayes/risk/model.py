@@ -186,7 +186,7 @@ class RiskModel:
             Chains diverge, disagree, or hold too few effective draws.
         ModelWarning
             The outcome prefers few of the draws of the loadings. Or effects come out too near to zero, because vi is
-            surer of the factors than it should be.
+            surer of the factors than it should be. Or several responses are fitted with `laplace`.
         QuadratureWarning
             `n_nodes` are too few: see `FittedRisk.quadrature_error`.
         """

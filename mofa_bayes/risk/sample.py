@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from mofa_bayes.errors import SpecError
+from mofa_bayes.errors import ModelWarning, SpecError, warn
 from mofa_bayes.posterior.moments import FactorMoments
 from mofa_bayes.risk.competing import CompetingResponse
 from mofa_bayes.risk.density import Compiled
@@ -18,6 +18,7 @@ from mofa_bayes.risk.inputs import Scaling
 from mofa_bayes.risk.interactions import Interactions
 from mofa_bayes.risk.laplace import approximate, sample_cut
 from mofa_bayes.risk.loadings import label_places, pool, sample_like, warn_uneven
+from mofa_bayes.risk.panel import PanelResponse
 from mofa_bayes.risk.response import Joint, Response
 from mofa_bayes.risk.sampling import Sampling, sample_nuts, warn_unconverged
 
@@ -76,6 +77,12 @@ def draw_posterior(
             return _noted(sample_cut(density, prepared.model, prepared.moments, sampling, rng), sampler="laplace")
         n_total = sampling.n_chains * sampling.n_draws
         if sampler == "laplace":
+            if isinstance(prepared.response, PanelResponse):
+                warn(
+                    "responses that share a prior have no posterior that is nearly normal: intervals from "
+                    "sampler='laplace' are far too wide. Use sampler='nuts'",
+                    ModelWarning,
+                )
             points = approximate(density.fall, density.start()).draw(n_total, rng)
             return _noted(density.label(points, prepared.model, sampling), sampler="laplace")
         found = sample_weighted(density, n_total / 4, rng)

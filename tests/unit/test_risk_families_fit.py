@@ -6,7 +6,7 @@ import pymc as pm
 import pytest
 
 import mofa_bayes as mb
-from mofa_bayes.errors import DataError
+from mofa_bayes.errors import DataError, ModelWarning
 from mofa_bayes.posterior.moments import FactorMoments
 
 QUICK = {"n_draws": 400, "n_tune": 400, "n_chains": 2}
@@ -132,3 +132,9 @@ def test_a_panel_finds_each_response_and_shares_among_them():
     known = clinical["height"].notna().to_numpy()
     inside = (scores["predictive_lower"] <= clinical["height"]) & (clinical["height"] <= scores["predictive_upper"])
     assert 0.9 < inside.values[known].mean() < 0.99
+
+
+def test_a_normal_approximation_of_a_panel_is_said_to_be_none():
+    moments, clinical = make_cohort(60)
+    with pytest.warns(ModelWarning, match="sampler='laplace' are far too wide"):
+        mb.RiskModel(OUTCOMES["panel"]).fit(moments, clinical, seed=0, sampler="laplace", n_draws=20, n_chains=1)
