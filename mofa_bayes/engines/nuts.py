@@ -299,13 +299,17 @@ def _interruptible(sampler: str) -> Iterator[Callable[[], bool]]:
     if sampler != "pymc":
         yield lambda: False
         return
+    from pymc.sampling.parallel import ParallelSamplingError
+
     with noting_interrupts() as is_stopped:
         try:
             yield is_stopped
-        except Exception as error:
+        except ValueError as error:
             if is_stopped():  # before any chain had drawn: there is nothing to choose from
                 raise KeyboardInterrupt from error
-            if isinstance(error.__cause__, FileError):  # of a chain in a process of its own
+            raise
+        except (ParallelSamplingError, RuntimeError) as error:  # of a chain in a process of its own
+            if isinstance(error.__cause__, FileError):
                 raise error.__cause__ from None
             raise
 
