@@ -20,7 +20,10 @@ _FLATTEST = 1e-2
 _TURN = 20.0
 _WIDER = 1.5
 _SCALE_SD = 0.6
-_N_NODES = {1: 5, 2: 12}
+_LEVELS = np.array([0.92, 0.72, 0.48, 0.25, 0.1, 0.03, 0.008])[:, None]
+"""Quantiles of a single scale's prior, from the largest on. The small ones are for the long tail of its log where data
+ask for none of it: with .9, .7, .5, .3 and .1 alone, 22 % of fits to Poisson counts had k > 0.7 (now 4 %, of 50)."""
+_N_NODES = {2: 12}
 _MOST_NODES = 16
 _EVEN = 0.2
 
@@ -63,10 +66,9 @@ def explore(density: Density) -> Mixture:
 
 def _nodes(scales: Sequence[Scale]) -> Array:
     """Place logs of scales at quantiles of half-normal priors, a single one from the largest on; (node, scale)."""
-    n_nodes = _N_NODES.get(len(scales), _MOST_NODES)
-    if len(scales) == 1:
-        levels = ((np.arange(n_nodes) + 0.5) / n_nodes)[::-1, None]
-    else:
+    levels = _LEVELS
+    if len(scales) > 1:
+        n_nodes = _N_NODES.get(len(scales), _MOST_NODES)
         levels = np.clip(qmc.Halton(len(scales), scramble=False).random(n_nodes + 1)[1:], 0.05, 0.95)
     nodes: Array = np.log(np.array([scale.prior for scale in scales]) * ndtri(0.5 + levels / 2))
     return nodes

@@ -13,12 +13,12 @@ from mofa_bayes.risk.response import Array, Design, Tensor, tensors
 if TYPE_CHECKING:
     import pymc as pm
 
-_FACTORS, _COVARIATES, _INTERACTIONS = 0.5, 1.0, 0.25
+FACTORS, COVARIATES, INTERACTIONS = 0.5, 1.0, 0.25
 """Prior scales, in sds of a response, of both the mean of an effect over responses and its sd among them. A factor that
 explains a quarter of a response's variance has an effect of 0.5; covariates are shrunk less, interactions more."""
-_NOISE = (-0.3, 0.5)
+NOISE = (-0.3, 0.5)
 """Mean and sd of the log of the typical noise, in sds of a response: 0.74, and 95 % between 0.28 and 2."""
-_NOISE_SPREAD = (-1.6, 0.5)
+NOISE_SPREAD = (-1.6, 0.5)
 """Mean and sd of the log of how much log noise varies among responses: 0.2, and 95 % between 0.08 and 0.54. Bounded
 away from 0, so that few responses leave no funnel there."""
 
@@ -66,19 +66,19 @@ def build_panel_graph(
     cells, own = find_cells(design["is_known"], profiles.profile, root_of(covariance))
     with pm.Model(coords=coords) as model:
         unit = pm.Data("unit", response.unit)
-        effects = _share("effect_factors", "factor", _FACTORS)
+        effects = _share("effect_factors", "factor", FACTORS)
         predictor = pt.dot(pm.Data("factors_mean", moments.mean), effects.T)
         if covariates:
-            slopes = _share("standardised_effects", "covariate", _COVARIATES)
+            slopes = _share("standardised_effects", "covariate", COVARIATES)
             predictor = predictor + pt.dot(pm.Data("covariates", standardised), slopes.T)
         if interactions.names:
-            changes = _share("standardised_interactions", "interaction", _INTERACTIONS)
+            changes = _share("standardised_interactions", "interaction", INTERACTIONS)
             moved = moments.mean[:, list(interactions.factor)] * moderators
             predictor = predictor + pt.dot(pm.Data("moderated_mean", moved), changes.T)
             of_group = pm.Data("group_moderators", profiles.moderators[own])
             effects = effects + (of_group[:, None, :] * changes) @ spread
         level = pm.Normal("standardised_intercept", 0.0, 1.0, dims="response")
-        typical, varying = pm.Normal("log_noise", *_NOISE), pm.LogNormal("log_noise_sd", *_NOISE_SPREAD)
+        typical, varying = pm.Normal("log_noise", *NOISE), pm.LogNormal("log_noise_sd", *NOISE_SPREAD)
         noise = pm.LogNormal("standardised_noise", typical, varying, dims="response")
         intercept = pm.Deterministic("intercept", pm.Data("centre", response.centres) + unit * level, dims="response")
         noise_sd = pm.Deterministic("noise_sd", unit * noise, dims="response")

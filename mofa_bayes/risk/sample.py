@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 import numpy as np
 import xarray as xr
@@ -18,7 +18,8 @@ from mofa_bayes.risk.inputs import Scaling
 from mofa_bayes.risk.interactions import Interactions
 from mofa_bayes.risk.laplace import approximate, sample_cut
 from mofa_bayes.risk.loadings import label_places, pool, sample_like, warn_uneven
-from mofa_bayes.risk.panel import PanelResponse
+from mofa_bayes.risk.panel import MultiContinuous, PanelResponse
+from mofa_bayes.risk.panel_gibbs import sample_panel
 from mofa_bayes.risk.response import Joint, Response
 from mofa_bayes.risk.sampling import Sampling, sample_nuts, warn_unconverged
 
@@ -27,15 +28,24 @@ if TYPE_CHECKING:
 
     from mofa_bayes.risk.model import RiskModel
 
-Sampler = Literal["nuts", "importance", "laplace"]
+Sampler = Literal["nuts", "gibbs", "importance", "laplace"]
 logger = logging.getLogger(__name__)
 
 
-def require_sampler(sampler: object, compiled: object) -> None:
-    """Raise SpecError for what `fit` does not know."""
-    if sampler not in get_args(Sampler):
+def require_sampler(sampler: object, outcome: object, compiled: object) -> Sampler:
+    """Return the sampler asked for, or the one for this outcome; raise SpecError for what `fit` does not know."""
+    is_panel = isinstance(outcome, MultiContinuous)
+    chosen = ("gibbs" if is_panel else "nuts") if sampler is None else sampler
+    if chosen not in get_args(Sampler):
         raise SpecError(
             "sampler", got=repr(sampler)[:80], expected=f"one of {', '.join(get_args(Sampler))}", do="Choose one."
+        )
+    if chosen == "gibbs" and not is_panel:
+        raise SpecError(
+            "sampler",
+            got=f"'gibbs' of a {type(outcome).__name__} outcome",
+            expected="'gibbs' of MultiContinuous, whose responses share a prior",
+            do="Leave sampler out, which takes NUTS.",
         )
     if compiled is not None and not isinstance(compiled, Compiled):
         raise SpecError(
@@ -44,6 +54,7 @@ def require_sampler(sampler: object, compiled: object) -> None:
             expected="what compile(...) of a risk model returned, or Compiled()",
             do="Leave it out for a single fit.",
         )
+    return cast("Sampler", chosen)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +81,8 @@ def draw_posterior(
     `importance`, or `laplace` for the cut posterior); of importance sampling also `pareto_k`, `n_effective`,
     `log_evidence` and `log_evidence_se`.
     """
-    if prepared.spec.method == "cut" or sampler != "nuts":
+    exact = "gibbs" if isinstance(prepared.response, PanelResponse) and sampler != "nuts" else "nuts"
+    if prepared.spec.method == "cut" or sampler in ("importance", "laplace"):
         compiled = Compiled() if compiled is None else compiled
         density = compiled.density_of(prepared.spec, prepared.model, prepared.names)
         if prepared.spec.method == "cut":
@@ -80,7 +92,7 @@ def draw_posterior(
             if isinstance(prepared.response, PanelResponse):
                 warn(
                     "responses that share a prior have no posterior that is nearly normal: intervals from "
-                    "sampler='laplace' are far too wide. Use sampler='nuts'",
+                    "sampler='laplace' are far too wide. Leave sampler out, which takes 'gibbs'",
                     ModelWarning,
                 )
             points = approximate(density.fall, density.start()).draw(n_total, rng)
@@ -88,10 +100,13 @@ def draw_posterior(
         found = sample_weighted(density, n_total / 4, rng)
         if found.is_reliable:
             return _noted(density.label(found.resample(n_total, rng), prepared.model, sampling), **describe(found))
-        logger.warning("importance sampling: Pareto k is %.2f, above %.1f; using NUTS", found.pareto_k, LARGEST_K)
-    tree = sample_nuts(prepared.model, prepared.names, sampling, rng)
+        logger.warning("importance sampling: Pareto k is %.2f, above %.1f; using %s", found.pareto_k, LARGEST_K, exact)
+    if exact == "gibbs":
+        tree = sample_panel(prepared.model, prepared.interactions, sampling, rng)
+    else:
+        tree = sample_nuts(prepared.model, prepared.names, sampling, rng)
     warn_unconverged(tree)
-    return _noted(tree, sampler="nuts")
+    return _noted(tree, sampler=exact)
 
 
 def draw_pooled(

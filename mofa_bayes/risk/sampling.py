@@ -106,7 +106,7 @@ def warn_unconverged(tree: xr.DataTree) -> None:
 
     posterior = tree["posterior"].to_dataset()
     n_chains = posterior.sizes["chain"]
-    n_diverging = int(tree["sample_stats"]["diverging"].sum())
+    n_diverging = int(tree["sample_stats"]["diverging"].sum()) if "sample_stats" in tree.children else 0
     n_draws = n_chains * posterior.sizes["draw"]
     problems = [f"{n_diverging} of {n_draws} draws diverged"] if n_diverging > _MAX_DIVERGING * n_draws else []
     ess = {
@@ -123,7 +123,9 @@ def warn_unconverged(tree: xr.DataTree) -> None:
         if rhat[worst] > _MAX_RHAT:
             problems.append(f"R-hat is {rhat[worst]:.3f} ({worst})")
     if problems:
-        message = f"NUTS did not converge: {'; '.join(problems)}. Raise n_tune and n_draws, or simplify the model."
+        message = (
+            f"The chains did not converge: {'; '.join(problems)}. Raise n_tune and n_draws, or simplify the model."
+        )
         warn(message, ConvergenceWarning)
 
 

@@ -66,7 +66,8 @@ def cross_validate(
         As in `mb.fit`.
     options
         Further arguments of `RiskModel.fit`. Left out, posteriors are approximated around their mode, which takes
-        hundredths of a second; `{"sampler": "importance"}` or `{"sampler": "nuts"}` for more exact ones.
+        hundredths of a second; `{"sampler": "importance"}` or `{"sampler": "nuts"}` for more exact ones. The responses
+        of a MultiContinuous outcome are sampled (`gibbs`), in one chain of 400 draws.
     times
         Horizons to report; the quartiles of the times of events when left out. None for a binary outcome.
     n_draws

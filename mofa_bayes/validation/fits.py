@@ -15,11 +15,11 @@ from mofa_bayes.fitting import fit
 from mofa_bayes.fitting.request import require_fit
 from mofa_bayes.posterior.moments import FactorMoments
 from mofa_bayes.posterior.posterior import Posterior
-from mofa_bayes.risk import Compiled, FittedRisk, RiskModel
+from mofa_bayes.risk import Compiled, FittedRisk, MultiContinuous, RiskModel
 from mofa_bayes.spec import FactorModel
 
 Engine = Literal["vi", "spectral", "gibbs", "nuts"]
-_OPTIONS = {"sampler": "laplace", "n_chains": 1, "n_draws": 400}
+_OPTIONS = {"n_chains": 1, "n_draws": 400}
 _N_DRAWS = 2
 """Draws of factors and loadings: risk models use moments, and only sampling engines need more (their own number)."""
 
@@ -105,7 +105,8 @@ class Fits:
         compiled: Compiled,
     ) -> FittedRisk:
         """Fit a risk model to training patients; `compiled` serves all fits of a process."""
-        return risk.fit(train, clinical, seed=rng, compiled=compiled, **self.options)
+        quick = {} if isinstance(risk.outcome, MultiContinuous) else {"sampler": "laplace"}
+        return risk.fit(train, clinical, seed=rng, compiled=compiled, **{**quick, **self.options})
 
     def __repr__(self) -> str:
         parts = self.spec.to_toml(), self.engine, self.settings, sorted(self.options.items())

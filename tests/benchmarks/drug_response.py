@@ -66,9 +66,9 @@ def score(truth, found, mean):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--drugs", type=int, default=10)
-    parser.add_argument("--factors", type=int, default=30)
+    parser.add_argument("--factors", type=int, default=50)
     parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--sampler", default="nuts", help="laplace (quick, intervals far too wide), importance or nuts")
+    parser.add_argument("--sampler", default="gibbs", help="gibbs, or nuts (minutes a fold)")
     parser.add_argument("--draws", type=int, default=500, help="of each of two chains")
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("MOFA_BAYES_DATA", "../shared/data")))
     options = parser.parse_args()

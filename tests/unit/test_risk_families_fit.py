@@ -116,18 +116,17 @@ def test_a_fit_finds_what_matters_and_what_does_not(kind):
     assert (table.loc[["F2", "F3"], "upper"] > 0).all()
 
 
-@pytest.mark.slow
 def test_a_panel_finds_each_response_and_shares_among_them():
     moments, clinical = make_cohort(200)
     clinical.loc[clinical.index[:40], "height"] = np.nan
-    fitted = mb.RiskModel(OUTCOMES["panel"]).fit(moments, clinical, seed=1, **QUICK)
+    fitted = mb.RiskModel(OUTCOMES["panel"]).fit(moments, clinical, seed=1)
+    assert fitted.tree.attrs["sampler"] == "gibbs"
     table = fitted.effects(level=0.999).set_index(["response", "term"])
     assert table.loc[("weight", "F1"), "lower"] > 4
     assert table.loc[("height", "F1"), "lower"] < 0.045 < table.loc[("height", "F1"), "upper"]
     assert table.loc[("glucose", "F1"), "lower"] < 0 < table.loc[("glucose", "F1"), "upper"]
     posterior = fitted.tree["posterior"].to_dataset()
     assert posterior["effect_factors"].dims == ("chain", "draw", "response", "factor")
-    assert int(fitted.tree["sample_stats"]["diverging"].sum()) <= 2
     scores = fitted.predict(moments, clinical).dataset.sel(response="height")
     known = clinical["height"].notna().to_numpy()
     inside = (scores["predictive_lower"] <= clinical["height"]) & (clinical["height"] <= scores["predictive_upper"])

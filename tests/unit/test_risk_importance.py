@@ -265,7 +265,10 @@ def test_uneven_weights_hand_over_to_nuts(binary, monkeypatch, caplog):
     assert fitted.tree.attrs["sampler"] == "nuts"
 
 
-@pytest.mark.parametrize(("arguments", "message"), [({"sampler": "hmc"}, "nuts, importance"), ({"compiled": 1}, "int")])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [({"sampler": "hmc"}, "nuts, gibbs"), ({"sampler": "gibbs"}, "MultiContinuous"), ({"compiled": 1}, "int")],
+)
 def test_unknown_samplers_are_refused(arguments, message):
     with pytest.raises(SpecError, match=message):
         RiskModel(Binary("dead")).fit(*make_cohort(), seed=0, **arguments)

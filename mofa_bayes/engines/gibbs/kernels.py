@@ -78,7 +78,7 @@ def draw_gaussians(
 
 
 @compiled
-def _draw_positive(mean: float, sd: float, rng: np.random.Generator) -> float:  # pragma: no cover
+def draw_positive(mean: float, sd: float, rng: np.random.Generator) -> float:  # pragma: no cover
     """Draw from N(mean, sd^2) given that it is above 0 (Robert 1995, Stat Comput 5:121)."""
     low = -mean / sd
     if low < 0.45:
@@ -148,7 +148,7 @@ def draw_elements(
                     terms[d, k] = 0.0
                     continue
             if k < n_factors and is_positive:
-                terms[d, k] = _draw_positive(mu, sigma, rng)
+                terms[d, k] = draw_positive(mu, sigma, rng)
             else:
                 terms[d, k] = mu + sigma * rng.standard_normal()
 
