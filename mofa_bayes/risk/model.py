@@ -163,8 +163,9 @@ class RiskModel:
             Seed or generator.
         sampler
             Left out, `gibbs` for MultiContinuous and `nuts` for the others. `gibbs` draws factors, effects and noise of
-            all responses from their conditional distributions. `importance`: adaptive importance sampling, ten to twenty times faster once compiled, in a number
-            of effective draws that is a quarter of the draws; it also estimates the evidence log p(y)
+            all responses from their conditional distributions. `importance`: adaptive importance sampling, ten to
+            twenty times faster once compiled, in a number of effective draws that is a quarter of the draws; it also
+            estimates the evidence log p(y)
             (`fitted.tree.attrs`: `log_evidence`, `log_evidence_se`, `pareto_k`). Where its weights are too uneven
             (Pareto k above 0.7) NUTS takes over; the attribute `sampler` says which it was. `laplace`: a normal
             around the mode, in hundredths of a second, for many fits whose predictions are averaged, as in

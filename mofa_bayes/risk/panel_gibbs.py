@@ -79,10 +79,9 @@ class Panel:
         )
 
     @property
-    def prior(self) -> Array:
-        """Prior scale of each term of `terms`, 0 for the level, which responses do not share."""
-        sizes = (self.mean.shape[1], self.covariates.shape[1], len(self.factor))
-        return np.append(0.0, np.repeat([FACTORS, COVARIATES, INTERACTIONS], sizes))
+    def sizes(self) -> tuple[int, int, int]:
+        """Numbers of factors, covariates and pairs."""
+        return self.mean.shape[1], self.covariates.shape[1], len(self.factor)
 
     def terms(self, factors: Array) -> Array:
         """1, factors, covariates, and each pair's factor times its covariate: (N, Q)."""
@@ -91,19 +90,22 @@ class Panel:
 
     def split(self, effects: Array) -> tuple[Array, Array, Array, Array]:
         """Take effects (..., Q) apart: level, and effects of factors, covariates and pairs."""
-        n_factors, n_covariates = self.mean.shape[1], self.covariates.shape[1]
-        ends = np.cumsum([1, n_factors, n_covariates])
+        ends = np.cumsum([1, *self.sizes[:2]])
         level, factors, covariates, pairs = np.split(effects, ends, axis=-1)
         return level[..., 0], factors, covariates, pairs
 
 
 @dataclass(slots=True, eq=False)
 class State:
-    """Where a chain is: effects (R, Q), what they share, noise, and the noise's own location and spread."""
+    """Where a chain is: effects (R, Q), what they share, noise, and the noise's own location and spread.
+
+    `prior` (Q,) is the prior scale of location and scale of each term: 0 for the level, which responses do not share.
+    """
 
     effects: Array
     location: Array
     scale: Array
+    prior: Array
     noise: Array
     typical: float
     spread: float
@@ -111,11 +113,13 @@ class State:
     @classmethod
     def start(cls, panel: Panel, rng: np.random.Generator) -> "State":
         """Start somewhere in the middle of the prior."""
-        prior, n_responses = panel.prior, panel.outcome.shape[1]
+        prior = np.append(0.0, np.repeat([0.3 * FACTORS, COVARIATES, 0.3 * INTERACTIONS], panel.sizes))
+        n_responses = panel.outcome.shape[1]
         return cls(
             effects=np.zeros((n_responses, len(prior))),
             location=np.zeros(len(prior)),
             scale=np.where(prior > 0, prior * rng.uniform(0.1, 1.0, size=len(prior)), 1.0),
+            prior=prior,
             noise=np.exp(rng.normal(NOISE[0], NOISE[1], size=n_responses)),
             typical=NOISE[0],
             spread=float(np.exp(NOISE_SPREAD[0])),
@@ -153,7 +157,6 @@ class Chain:
 
     def __init__(self, panel: Panel, state: State, rng: np.random.Generator) -> None:
         self.panel, self.state, self.rng = panel, state, rng
-        self.prior = panel.prior
         self.factors = panel.mean.copy()
         self.order = np.argsort(panel.group, kind="stable")
         self.starts = np.searchsorted(panel.group[self.order], np.arange(len(panel.kinds) + 1))
@@ -185,9 +188,21 @@ class Chain:
         linear = panel.outcome.T @ terms
         regression = (gram, panel.kind, linear)
         draw_effects(*regression, state.location, state.scale, state.noise, rng, state.effects)
-        share(*regression, state.noise, self.prior, rng, state.effects, state.location, state.scale)
+        share(*regression, state.noise, state.prior, rng, state.effects, state.location, state.scale)
         draw_noise(*regression, self.square, self.count, state.effects, state.typical, state.spread, rng, state.noise)
+        self._share_terms()
         self._share_noise()
+
+    def _share_terms(self) -> None:
+        """Draw how large effects of factors, and of pairs, are together, given location and scale of each."""
+        state, (n_factors, n_covariates, n_pairs) = self.state, self.panel.sizes
+        for first, n_terms, most in ((1, n_factors, FACTORS), (1 + n_factors + n_covariates, n_pairs, INTERACTIONS)):
+            own = slice(first, first + n_terms)
+            if n_terms:
+                square = np.square(state.location[own]).sum() + np.square(state.scale[own]).sum()
+                start = float(np.log(state.prior[first]))
+                log_overall = draw_log_scale(start, 2 * n_terms - 1.0, 0.5 * square, 0.5 / most**2, 0.0, 0.0, self.rng)
+                state.prior[own] = np.exp(log_overall)
 
     def _share_noise(self) -> None:
         """Draw location and spread of the log noise over responses."""

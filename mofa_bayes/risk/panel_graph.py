@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 FACTORS, COVARIATES, INTERACTIONS = 0.5, 1.0, 0.25
 """Prior scales, in sds of a response, of both the mean of an effect over responses and its sd among them. A factor that
-explains a quarter of a response's variance has an effect of 0.5; covariates are shrunk less, interactions more."""
+explains a quarter of a response's variance has an effect of 0.5; covariates are shrunk less, interactions more. Of
+factors and interactions these are the most: how large their effects are together is learnt, since fifty effects of 0.5
+would explain twelve times the variance that there is."""
 NOISE = (-0.3, 0.5)
 """Mean and sd of the log of the typical noise, in sds of a response: 0.74, and 95 % between 0.28 and 2."""
 NOISE_SPREAD = (-1.6, 0.5)
@@ -36,11 +38,13 @@ def build_panel_graph(
     """Build the PyMC model of R responses given K factors that are integrated out.
 
         y_n ~ N(intercept + G c_n + B m_n, B V_n B' + diag(noise_sd^2)),   B_rk = mu_k + s_k b_rk,   b_rk ~ N(0, 1)
+        mu_k ~ N(0, t^2),   s_k ~ half-normal(t),   t ~ half-normal(0.5)
 
     Responses share, for each factor, the mean mu_k of their effects and the sd s_k around it, so that a factor which
     does nothing to most is shrunk in all, and one with a general effect pulls those responses along that were measured
-    in few patients. It is written non-centred: s_k goes to 0 for a factor that does nothing, and the centred form has a
-    funnel there. Noise has a log-normal prior whose location and spread are learnt from all responses.
+    in few patients. Factors share t, which falls with their number. It is written non-centred: s_k goes to 0 for a
+    factor that does nothing, and the centred form has a funnel there. Noise has a log-normal prior whose location and
+    spread are learnt from all responses.
 
     Parameters
     ----------
@@ -66,13 +70,14 @@ def build_panel_graph(
     cells, own = find_cells(design["is_known"], profiles.profile, root_of(covariance))
     with pm.Model(coords=coords) as model:
         unit = pm.Data("unit", response.unit)
-        effects = _share("effect_factors", "factor", FACTORS)
+        effects = _share("effect_factors", "factor", _draw_overall("effect_factors", FACTORS))
         predictor = pt.dot(pm.Data("factors_mean", moments.mean), effects.T)
         if covariates:
             slopes = _share("standardised_effects", "covariate", COVARIATES)
             predictor = predictor + pt.dot(pm.Data("covariates", standardised), slopes.T)
         if interactions.names:
-            changes = _share("standardised_interactions", "interaction", INTERACTIONS)
+            overall = _draw_overall("standardised_interactions", INTERACTIONS)
+            changes = _share("standardised_interactions", "interaction", overall)
             moved = moments.mean[:, list(interactions.factor)] * moderators
             predictor = predictor + pt.dot(pm.Data("moderated_mean", moved), changes.T)
             of_group = pm.Data("group_moderators", profiles.moderators[own])
@@ -92,12 +97,19 @@ def build_panel_graph(
     return model
 
 
-def _share(name: str, dim: str, scale: float) -> Tensor:
+def _draw_overall(name: str, scale: float) -> Tensor:
+    """How large the effects of many terms are together."""
+    import pymc as pm
+
+    return pm.HalfNormal(f"{name}_overall", scale)
+
+
+def _share(name: str, dim: str, scale: Tensor) -> Tensor:
     """Effects of every response that share a mean and an sd for each term, (response, dim)."""
     import pymc as pm
 
-    mean = pm.Normal(f"{name}_mean", 0.0, scale, dims=dim)
-    sd = pm.HalfNormal(f"{name}_sd", scale, dims=dim)
+    mean = pm.Deterministic(f"{name}_mean", scale * pm.Normal(f"{name}_raw_mean", 0.0, 1.0, dims=dim), dims=dim)
+    sd = pm.Deterministic(f"{name}_sd", scale * pm.HalfNormal(f"{name}_raw_sd", 1.0, dims=dim), dims=dim)
     raw = pm.Normal(f"{name}_raw", 0.0, 1.0, dims=("response", dim))
     return pm.Deterministic(name, mean + sd * raw, dims=("response", dim))
 

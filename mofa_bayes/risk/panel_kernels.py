@@ -242,7 +242,7 @@ def share(
 def _conditional(
     gram: Array, kind: Index, noise: Array, pull: Array, along: Array, q: int, value: float, prior: float
 ) -> tuple[float, float]:  # pragma: no cover
-    """Mean and sd of a number that stands at `value` and moves effects of term q by `along`, with prior N(0, prior^2)."""
+    """Mean and sd of a number at `value` that moves effects of term q by `along`, with prior N(0, prior^2)."""
     precision, linear = 1.0 / prior**2, 0.0
     for r in range(len(along)):
         curvature = along[r] ** 2 * gram[kind[r], q, q] / noise[r] ** 2

@@ -33,7 +33,8 @@ def predict_ours(views, used, held, response, drugs, options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         seen = mb.MultiView.from_frames(shown, uninformative="drop")
-        post = mb.fit(seen, mb.FactorModel(n_factors=options.factors, min_variance=0.0), seed=0, progress=False)
+        spec = mb.FactorModel(n_factors=options.factors, min_variance=0.0)
+        post = mb.fit(seen, spec, engine=options.engine, seed=0, progress=False)
         outcome = mb.MultiContinuous(drugs)
         fitted = mb.RiskModel(outcome).fit(
             post, response, seed=0, sampler=options.sampler, n_draws=options.draws, n_chains=2
@@ -66,7 +67,8 @@ def score(truth, found, mean):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--drugs", type=int, default=10)
-    parser.add_argument("--factors", type=int, default=50)
+    parser.add_argument("--factors", type=int, default=60)
+    parser.add_argument("--engine", default="spectral", help="of the factors")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--sampler", default="gibbs", help="gibbs, or nuts (minutes a fold)")
     parser.add_argument("--draws", type=int, default=500, help="of each of two chains")
@@ -106,7 +108,8 @@ def run(options):
     columns = {name: score(y, all_of[name], all_of["mean"]) for name in ("ours", "ridge", "forest")}
     table = pd.DataFrame(columns | {"cover": np.nanmean(held, axis=0)}, index=drugs)
     table.loc["mean"] = table.mean()
-    print(f"{len(order)} lines, {options.folds} folds, {options.factors} factors, {options.sampler}")
+    settings = f"{options.folds} folds, {options.factors} factors by {options.engine}, {options.sampler}"
+    print(f"{len(order)} lines, {settings}")
     print(table.round(3).to_string())
     print(f"processor seconds: ours {seconds['ours']:.0f}, ridge and forests {seconds['peers']:.0f}")
 

@@ -33,7 +33,7 @@ def make_cohort(n_subjects, seed=0):
     return moments, pd.DataFrame(outcome, list(subjects), RESPONSES).assign(age=60 + 10 * age)
 
 
-def summarise(effects, location, scale, noise, typical, spread):
+def summarise(effects, location, scale, overall, noise, typical, spread):
     """Numbers whose means tell whether a draw is from the prior; arrays may have draws in front."""
     logs = np.log(np.stack([typical_noise := np.exp(typical), spread], axis=-1))
     return np.concatenate(
@@ -44,6 +44,8 @@ def summarise(effects, location, scale, noise, typical, spread):
             np.square(np.log(scale)),
             effects.mean(axis=-2),
             np.square(effects).mean(axis=-2) / (1 + np.square(effects).mean(axis=-2)),
+            np.log(overall),
+            np.square(np.log(overall)),
             np.log(noise),
             np.square(np.log(noise) - np.log(typical_noise)[..., None]),
             logs,
@@ -57,21 +59,16 @@ def draw_prior(model, n_draws):
     """Draw parameters from the graph's prior, in the order of the sampler's terms without the level."""
     names = ("effect_factors", "standardised_effects", "standardised_interactions")
     shared = [f"{name}{part}" for part in ("", "_mean", "_sd") for name in names]
-    drawn = dict(
-        zip(
-            [*shared, "standardised_noise", "log_noise", "log_noise_sd"],
-            pm.draw(
-                [model[name] for name in [*shared, "standardised_noise", "log_noise", "log_noise_sd"]],
-                draws=n_draws,
-                random_seed=1,
-            ),
-            strict=True,
-        )
-    )
+    overall = [f"{name}_overall" for name in (names[0], names[2])]
+    wanted = [*shared, *overall, "standardised_noise", "log_noise", "log_noise_sd"]
+    values = pm.draw([model[name] for name in wanted], draws=n_draws, random_seed=1)
+    drawn = dict(zip(wanted, values, strict=True))
     effects, location, scale = (
         np.concatenate([drawn[f"{name}{part}"] for name in names], axis=-1) for part in ("", "_mean", "_sd")
     )
-    return summarise(effects, location, scale, drawn["standardised_noise"], drawn["log_noise"], drawn["log_noise_sd"])
+    of_all = np.stack([drawn[name] for name in overall], axis=-1)
+    noise = (drawn[name] for name in ("standardised_noise", "log_noise", "log_noise_sd"))
+    return summarise(effects, location, scale, of_all, *noise)
 
 
 def error_of_mean(values, n_batches=40):
@@ -91,7 +88,7 @@ def draw_in_turn(panel, n_sweeps, seed):
         panel.outcome[:] = panel.is_known * (mean + state.noise * rng.normal(size=mean.shape))
         chain.square = np.square(panel.outcome).sum(axis=0)
         chain.sweep()
-        numbers = state.effects[:, 1:], state.location[1:], state.scale[1:], state.noise
+        numbers = state.effects[:, 1:], state.location[1:], state.scale[1:], state.prior[[1, -1]], state.noise
         squares = np.square(chain.factors - panel.mean).mean(axis=0)
         seen.append([*summarise(*numbers, np.array(state.typical), np.array(state.spread)), *squares])
     return np.array(seen)
