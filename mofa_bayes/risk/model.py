@@ -165,12 +165,12 @@ class RiskModel:
             Left out, `gibbs` for MultiContinuous and `nuts` for the others. `gibbs` draws factors, effects and noise of
             all responses from their conditional distributions. `importance`: adaptive importance sampling, ten to
             twenty times faster once compiled, in a number of effective draws that is a quarter of the draws; it also
-            estimates the evidence log p(y)
-            (`fitted.tree.attrs`: `log_evidence`, `log_evidence_se`, `pareto_k`). Where its weights are too uneven
-            (Pareto k above 0.7) NUTS takes over; the attribute `sampler` says which it was. `laplace`: a normal
-            around the mode, in hundredths of a second, for many fits whose predictions are averaged, as in
-            cross-validation; with 187 events and 10 factors means of effects were within 0.04 of those of importance
-            sampling, and sds within 0.02. Not for MultiContinuous, whose posterior is far from normal.
+            estimates the evidence log p(y) (`fitted.tree.attrs`: `log_evidence`, `log_evidence_se`, `pareto_k`). Where
+            its weights are too uneven (Pareto k above 0.7) the sampler that is taken by itself takes over; the
+            attribute `sampler` says which it was. `laplace`: a normal around the mode, in hundredths of a second, for
+            many fits whose predictions are averaged, as in cross-validation; with 187 events and 10 factors means of
+            effects were within 0.04 of those of importance sampling, and sds within 0.02. Not for MultiContinuous,
+            whose posterior is far from normal.
         compiled
             What `compile` returned, or `Compiled()`, to be used again by further fits: compiling takes seconds, and
             what follows a fraction of one. NUTS compiles for itself.

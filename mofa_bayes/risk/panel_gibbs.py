@@ -1,7 +1,7 @@
 """Gibbs sampling of a panel of responses: with the factors drawn along, every step but a scale's is a normal's.
 
-NUTS on the same graph, whose data are read here, is the oracle (`tests/oracle/test_panel_gibbs.py`) and takes minutes
-where this takes seconds: thirty factors and ten responses make 300 effects that share 60 means and sds.
+NUTS on the same graph, whose data are read here, is the oracle (`tests/oracle/test_panel_gibbs.py`). Panels are where
+it is slow: thirty factors and ten responses make 300 effects that share 60 means and sds.
 """
 
 from dataclasses import dataclass

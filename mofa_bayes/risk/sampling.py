@@ -41,7 +41,7 @@ class Sampling:
     n_chains
         Chains; at least 2 to compare them.
     cores
-        Processes over chains. One by default: a chain takes seconds, starting processes takes as long.
+        Processes over chains of NUTS. One by default: a chain takes seconds, starting processes takes as long.
     progress
         Show PyMC's progress bar.
     """

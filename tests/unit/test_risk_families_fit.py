@@ -107,11 +107,11 @@ def test_selective_priors_make_irrelevant_factors_vanish_without_divergences():
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["count", "ordinal", "probit"])
 def test_a_fit_finds_what_matters_and_what_does_not(kind):
-    moments, clinical = make_cohort(250)
+    moments, clinical = make_cohort(600)
     fitted = mb.RiskModel(OUTCOMES[kind], ["arm"]).fit(moments, clinical, seed=1, **QUICK)
     table = fitted.effects(level=0.999).set_index("term")
     assert table.loc["F1", "lower"] < 0.9 < table.loc["F1", "upper"]
-    assert table.loc["F1", "probability_positive"] > 0.99
+    assert table.loc["F1", "lower"] > 0.3
     assert (table.loc[["F2", "F3"], "lower"] < 0).all()
     assert (table.loc[["F2", "F3"], "upper"] > 0).all()
 
