@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     import pymc as pm
 
 Array = NDArray[np.float64]
+Index = NDArray[np.intp]
 Fall = Callable[[Array], tuple[float, Array]]
+_FAINT = 0.3
+"""Variance of a factor's means over patients, of the 1 that it would be if views told all, below which it is faint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,8 @@ class Density:
         Variables to be kept.
     scales
         Parameters with a half-normal prior of known scale.
+    faint
+        Finds, in the data that are loaded, the places of effects of factors that the views hardly show, faintest first.
     """
 
     model: "pm.Model"
@@ -51,6 +56,7 @@ class Density:
     start: Callable[[], Array]
     names: tuple[str, ...]
     scales: tuple[Scale, ...]
+    faint: Callable[[], Index] = lambda: np.empty(0, dtype=np.intp)
 
     def load(self, model: "pm.Model") -> None:
         """Take the data of another model of the same structure."""
@@ -117,6 +123,7 @@ def compile_density(model: "pm.Model", names: Sequence[str]) -> Density:
         start=lambda: np.asarray(DictToArrayBijection.map(initial(None)).data, dtype=np.float64),
         names=tuple(names),
         scales=_find_scales(model, point),
+        faint=lambda: _find_faint(model, point),
     )
 
 
@@ -137,17 +144,33 @@ def _find_scales(model: "pm.Model", point: dict[str, Any]) -> tuple[Scale, ...]:
     from pytensor.graph.basic import Constant
     from pytensor.tensor.random.basic import HalfNormalRV
 
-    places, first = {}, 0
-    for value in model.value_vars:
-        places[value.name] = first
-        first += np.size(point[value.name])
-    found = []
+    places, found = _place(model, point), []
     for variable in model.free_RVs:
         name = model.rvs_to_values[variable].name
         is_log = name == f"{variable.name}_log__" and np.size(point[name]) == 1
         if is_log and isinstance(variable.owner.op, HalfNormalRV) and isinstance(variable.owner.inputs[-1], Constant):
-            found.append(Scale(places[name], float(np.max(variable.owner.inputs[-1].data))))
+            found.append(Scale(int(places[name][0]), float(np.max(variable.owner.inputs[-1].data))))
     return tuple(found)
+
+
+def _find_faint(model: "pm.Model", point: dict[str, Any]) -> Index:
+    """Find the places of effects whose factors have means of little variance, the least first."""
+    if "factors_mean" not in model.named_vars:
+        return np.empty(0, dtype=np.intp)
+    known = model["factors_mean"].get_value(borrow=True).var(axis=0)
+    places = _place(model, point)["effect_factors"].reshape(-1, len(known))
+    order = np.argsort(known)
+    return places[:, order[known[order] < _FAINT]].T.ravel()
+
+
+def _place(model: "pm.Model", point: dict[str, Any]) -> dict[str, Index]:
+    """Say where the elements of each variable are among the coordinates of a point."""
+    places, first = {}, 0
+    for value in model.value_vars:
+        n_elements = np.size(point[value.name])
+        places[value.name] = np.arange(first, first + n_elements)
+        first += n_elements
+    return places
 
 
 def _structure_of(spec: object, model: "pm.Model", names: Sequence[str]) -> object:

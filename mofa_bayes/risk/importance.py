@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from mofa_bayes.risk.density import Density, Fall
-from mofa_bayes.risk.modes import explore
+from mofa_bayes.risk.explore import explore
 from mofa_bayes.risk.proposals import Array, Mixture
 
 LARGEST_K = 0.7

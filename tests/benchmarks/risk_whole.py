@@ -12,13 +12,16 @@ W C^1/2 to the mean of the fitted loadings (Schoenemann, 1966) maps C^1/2 b too.
 on the predicted one, over 4,000 new patients who are projected (1 where predictions are calibrated).
 
 Methods: marginal, plugin, cut; draws: joint draws of the loadings weighted by evidence (`post.project_draws`).
-One process, one thread: a cohort takes 3 s of gibbs and .1 to 1 s for each fit, but 20 s and more where importance
-sampling is not to be trusted and NUTS takes over (`nuts`). Nothing is saved.
+A cohort takes 2 s of gibbs, and each fit .1 to 1 s (competing risks 3 s), but 20 s and more where importance sampling
+is not to be trusted and NUTS takes over (`nuts`). Nothing is saved.
 """
 
 import argparse
+import itertools
 import time
 import warnings
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import numpy as np
 import pandas as pd
@@ -102,38 +105,46 @@ def fit_factors(views, n_factors, engine, seed):
         return mb.fit(views, spec, engine=engine, seed=seed, settings=settings, progress=False)
 
 
-def estimate(seed, setting, options, compiled):
-    """Fit everything to one cohort: one row for each family, method and factor."""
-    views, clinical, new, predictor, own, effects = simulate(seed, *setting)
-    rows = []
-    for engine in options.engines:
-        post = fit_factors(views, setting[0], engine, seed)
+def start_worker(options):
+    """Hold one thread, and what is compiled, for the cohorts to come."""
+    global about_all
+    threadpool_limits(1)
+    about_all = options, Compiled()
+
+
+def estimate(seed, setting):
+    """Fit everything to one cohort: one row for each size of effects, engine, family, method and factor."""
+    options, compiled = about_all
+    rows, posts = [], {}
+    for effect, engine in itertools.product(options.effects, options.engines):
+        views, clinical, new, predictor, own, effects = simulate(seed, *setting, effect)
+        if engine not in posts:  # views do not depend on effects
+            posts[engine] = fit_factors(views, setting[0], engine, seed)
+        post = posts[engine]
         truth = turn_effects(post, own, effects)
         projected = post.project(new)
         order = [int(name[1:]) - N_SUBJECTS for name in projected.subjects]
-        for family in options.families:
-            for method in options.methods:
-                if method == "draws" and engine == "vi":
-                    continue
-                table, about = fit_risk(post, views, clinical, family, method, seed, options, compiled)
-                slope = np.polyfit(projected.mean @ table["mean"].to_numpy()[: len(truth)], predictor[order], 1)[0]
-                signs = [1, -1] if family == "competing" else [1]
-                for (_, row), true in zip(
-                    table.iterrows(), np.concatenate([sign * truth for sign in signs]), strict=True
-                ):
-                    rows.append(
-                        {
-                            "family": family,
-                            "engine": engine,
-                            "method": method,
-                            "covered": row["lower"] <= true <= row["upper"],
-                            "bias": (row["mean"] - true) * np.sign(true),
-                            "size": abs(true),
-                            "width": row["upper"] - row["lower"],
-                            "slope": slope,
-                            **about,
-                        }
-                    )
+        for family, method in itertools.product(options.families, options.methods):
+            if method == "draws" and engine == "vi":
+                continue
+            table, about = fit_risk(post, views, clinical, family, method, seed, options, compiled)
+            slope = np.polyfit(projected.mean @ table["mean"].to_numpy()[: len(truth)], predictor[order], 1)[0]
+            all_true = np.concatenate([truth, -truth]) if family == "competing" else truth
+            for (_, row), true in zip(table.iterrows(), all_true, strict=True):
+                rows.append(
+                    {
+                        "effect": effect,
+                        "family": family,
+                        "engine": engine,
+                        "method": method,
+                        "covered": row["lower"] <= true <= row["upper"],
+                        "bias": (row["mean"] - true) * np.sign(true),
+                        "size": abs(true),
+                        "width": row["upper"] - row["lower"],
+                        "slope": slope,
+                        **about,
+                    }
+                )
     return rows
 
 
@@ -168,28 +179,25 @@ def main():
     parser.add_argument("--loadings", type=int, default=50, help="draws of the loadings, of method draws")
     parser.add_argument("--draws", type=int, default=500, help="of each of four chains; a quarter are effective")
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    with threadpool_limits(1):
-        run(options)
+    parser.add_argument("--jobs", type=int, default=1, help="processes over cohorts")
+    run(parser.parse_args())
 
 
 def run(options):
     """Print one table for each setting."""
-    started, compiled = time.perf_counter(), Compiled()
+    started = time.perf_counter()
     print(f"N = {N_SUBJECTS}, 95 % intervals, {options.replicates} cohorts a setting")
-    for n_factors in options.factors:
-        for n_features in options.features:
-            for reliability in options.reliability:
-                for effect in options.effects:
-                    setting = (n_factors, n_features, reliability, effect)
-                    rows = [
-                        row
-                        for r in range(options.replicates)
-                        for row in estimate(options.seed + r, setting, options, compiled)
-                    ]
-                    table = pd.DataFrame(rows).groupby(["family", "engine", "method"], sort=False)
-                    print(f"\nK = {n_factors}, D = {n_features}, reliability {reliability:g}, effect {effect:g}")
-                    print(table.mean().dropna(axis=1, how="all").round(3).to_string(), flush=True)
+    seeds = range(options.seed, options.seed + options.replicates)
+    with ProcessPoolExecutor(
+        options.jobs, mp_context=get_context("spawn"), initializer=start_worker, initargs=(options,)
+    ) as pool:
+        for setting in itertools.product(options.factors, options.features, options.reliability):
+            each = pool.map(estimate, seeds, itertools.repeat(setting))
+            table = pd.DataFrame(list(itertools.chain.from_iterable(each)))
+            for effect, rows in table.groupby("effect"):
+                print("\nK = {}, D = {}, reliability {:g}, effect {:g}".format(*setting, effect))
+                means = rows.drop(columns="effect").groupby(["family", "engine", "method"], sort=False).mean()
+                print(means.dropna(axis=1, how="all").round(3).to_string(), flush=True)
     print(f"{(time.perf_counter() - started) / 60:.1f} minutes")
 
 

@@ -17,15 +17,15 @@ from mofa_bayes.risk import Binary, RiskModel, Survival
 from mofa_bayes.risk import sample as sample_module
 from mofa_bayes.risk.density import Density, Scale
 from mofa_bayes.risk.effects import effect_scales
+from mofa_bayes.risk.explore import explore
 from mofa_bayes.risk.importance import Weighted, resample, sample_weighted, smooth
-from mofa_bayes.risk.modes import explore
 from mofa_bayes.risk.proposals import DEGREES, Mixture
 from mofa_bayes.risk.quadrature import hermite_nodes
 
 
-def make_density(fall, n_dims, scales=()):
+def make_density(fall, n_dims, scales=(), **faint):
     """A density without a PyMC model."""
-    return Density(model=None, fall=fall, evaluate=None, start=lambda: np.full(n_dims, 0.3), names=(), scales=scales)
+    return Density(None, fall, evaluate=None, start=lambda: np.full(n_dims, 0.3), names=(), scales=scales, **faint)
 
 
 def make_mixture(seed=0, n_components=3, n_dims=2):
