@@ -155,12 +155,12 @@ def _find_scales(model: "pm.Model", point: dict[str, Any]) -> tuple[Scale, ...]:
 
 def _find_faint(model: "pm.Model", point: dict[str, Any]) -> Index:
     """Find the places of effects whose factors have means of little variance, the least first."""
-    if "factors_mean" not in model.named_vars:
+    places = _place(model, point)
+    if "effect_factors" not in places:  # a panel's are made of several variables
         return np.empty(0, dtype=np.intp)
     known = model["factors_mean"].get_value(borrow=True).var(axis=0)
-    places = _place(model, point)["effect_factors"].reshape(-1, len(known))
     order = np.argsort(known)
-    return places[:, order[known[order] < _FAINT]].T.ravel()
+    return places["effect_factors"].reshape(-1, len(known))[:, order[known[order] < _FAINT]].T.ravel()
 
 
 def _place(model: "pm.Model", point: dict[str, Any]) -> dict[str, Index]:

@@ -72,7 +72,7 @@ def place_on_circles(points):
 
 
 def hidden_frailty(point):
-    """f, two normal distributions around -1.2 and 1.2, and a ~ N(0.5 f^2, 0.2^2); minus the log density and its gradient."""
+    """f, normal around -1.2 or 1.2, and a ~ N(0.5 f^2, 0.2^2); minus the log density and its gradient."""
     f, a = point
     apart, step = (f - np.array([-1.2, 1.2])) / 0.4, (a - 0.5 * f**2) / 0.2
     logs = norm.logpdf(apart) - np.log(0.8)
