@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from mofa_bayes.checking.truth import REAL, Truth
+from mofa_bayes.checking.truth import Truth
+from mofa_bayes.data.likelihoods import REAL
 from mofa_bayes.errors import MofaBayesError
 from mofa_bayes.explain import variance_explained
 from mofa_bayes.fitting import fit

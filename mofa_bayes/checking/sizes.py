@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mofa_bayes.data.likelihoods import REAL
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.errors import SpecError, name_some
 from mofa_bayes.spec import FactorModel, Gamma, ViewModel
@@ -73,7 +74,7 @@ class Sizes:
         for number, (view, width) in enumerate(self.n_features.items()):
             kind = self.likelihoods.get(view, "gaussian")
             shape = (self.n_subjects, width)
-            real = kind in ("gaussian", "student_t")
+            real = kind in REAL
             values = rng.standard_normal(shape) if real else (rng.random(shape) < 0.5).astype(np.float64)
             values[rng.random(shape) < self.missing] = np.nan
             values[absent[:, number]] = np.nan

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mofa_bayes.checking.sizes import LIKELIHOODS
+from mofa_bayes.data.likelihoods import REAL
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import fit_preprocessing
 from mofa_bayes.errors import SpecError, name_some
@@ -16,7 +17,6 @@ from mofa_bayes.posterior.likelihoods import Own, draw_values
 from mofa_bayes.spec import FactorModel
 
 Array = NDArray[np.float64]
-REAL = ("gaussian", "student_t")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

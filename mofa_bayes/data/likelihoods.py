@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from mofa_bayes.errors import DataError, name_some
 
 LIKELIHOODS = ("gaussian", "student_t", "bernoulli", "poisson", "negative_binomial", "ordinal", "categorical")
+REAL = ("gaussian", "student_t")
+"""Those of real values, which have noise of their own."""
 _COUNTS = ("poisson", "negative_binomial", "ordinal")
 _FLAGS = ("bernoulli", "categorical")
 SUPPORT = dict.fromkeys(_FLAGS, "only 0 and 1") | dict.fromkeys(_COUNTS, "whole numbers from 0 up")

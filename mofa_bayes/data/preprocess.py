@@ -8,12 +8,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from mofa_bayes.data.likelihoods import REAL
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.errors import DataError, name_some
 
 Scale = Literal["feature", "view", "none"]
 Labels = NDArray[np.str_] | Sequence[str]
-_CENTRED = ("gaussian", "student_t")
 _TINY = float(np.finfo(np.float32).tiny)
 _CHUNK = 256
 
@@ -128,7 +128,7 @@ def fit_preprocessing(views: MultiView, scales: Mapping[str, Scale], *, scale_gr
     """
     fitted: dict[str, tuple[str, np.ndarray, dict[str, str]]] = {}
     for view in views.names:
-        is_real = np.isin(views.likelihoods(view).values, _CENTRED)
+        is_real = np.isin(views.likelihoods(view).values, REAL)
         center, square = _center_and_square(views, view)
         center = np.where(is_real, center, 0.0)
         scale = np.ones(len(center))

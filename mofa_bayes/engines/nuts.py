@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from mofa_bayes.data.likelihoods import REAL
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.engines.sampling import LEAST_DRAWS, Sampling
 from mofa_bayes.engines.vi.checkpoint import Checkpoint
@@ -347,13 +348,13 @@ def _collect(posterior: xr.Dataset, views: MultiView) -> xr.Dataset:
     for view in views.names:
         pieces = [
             draws[name].rename({dim: f"noisy_feature_{view}"})
-            for kind in ("gaussian", "student_t")
+            for kind in REAL
             for name, dim in [(f"noise_sd_{view}_{kind}", f"{kind}_feature_{view}")]
             if name in draws and dim in draws[name].dims
         ]
         if len(pieces) > 1:
             whole = xr.concat(pieces, f"noisy_feature_{view}").transpose("chain", "draw", ...)
-            draws = draws.drop_vars([f"noise_sd_{view}_{kind}" for kind in ("gaussian", "student_t")])
+            draws = draws.drop_vars([f"noise_sd_{view}_{kind}" for kind in REAL])
             draws[f"noise_sd_{view}"] = whole
     return draws
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mofa_bayes.data.likelihoods import REAL
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.errors import FitError
 from mofa_bayes.graph.cells import Cells
@@ -68,7 +69,7 @@ def draw_noise(likelihood: str, view: str, views: MultiView, spec: FactorModel) 
     import pymc as pm
 
     dim = _name_columns(likelihood, view, views)
-    both = set(views.likelihoods(view).values) >= {"gaussian", "student_t"}
+    both = set(views.likelihoods(view).values) >= set(REAL)
     suffix = f"{view}_{likelihood}" if both else view
     dims = (dim,) if views.groups is None else ("group", dim)
     tau: TensorVariable[Any, Any] = pm.Gamma(f"noise_precision_{suffix}", spec.noise.shape, spec.noise.rate, dims=dims)

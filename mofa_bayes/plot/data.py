@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from mofa_bayes.data.likelihoods import REAL
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.errors import DataError
 from mofa_bayes.explain import biomarkers, feature_response, summarise
@@ -28,7 +29,6 @@ from mofa_bayes.posterior.project import prepare_new
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_REAL = ("gaussian", "student_t")
 _STRONGEST = 2.5  # of the colours, in standard deviations
 
 
@@ -147,7 +147,7 @@ def plot_data_scatter(
     labels = ("",) if covariate is None else covariate.labels
     codes = np.zeros(len(own), dtype=np.intp) if covariate is None else covariate.values
     y = own.to_numpy(dtype=np.float64)
-    if post.likelihoods(view).sel({f"feature_{view}": feature}).item() not in _REAL:
+    if post.likelihoods(view).sel({f"feature_{view}": feature}).item() not in REAL:
         y = y + _shift_apart(y)
     ax = new_axes(ax, 4.6, 3.4)
     for number, label in enumerate(labels):

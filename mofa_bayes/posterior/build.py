@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 from scipy.stats import truncnorm
 
+from mofa_bayes.data.likelihoods import REAL
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import Preprocessing
 from mofa_bayes.engines.vi.ascend import Fitted
@@ -196,7 +197,7 @@ def find_real_features(views: MultiView) -> dict[str, np.ndarray]:
 
 def has_noise(views: MultiView, view: str) -> np.ndarray:
     """Say which features of a view have noise of their own."""
-    return np.isin(views.likelihoods(view).values, ("gaussian", "student_t"))
+    return np.isin(views.likelihoods(view).values, REAL)
 
 
 def place_features(view: str, part: Part, views: MultiView) -> np.ndarray:

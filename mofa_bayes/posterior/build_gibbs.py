@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from mofa_bayes.atomic import reserve
+from mofa_bayes.data.likelihoods import REAL
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.engines.gibbs.sample import Sampled
 from mofa_bayes.engines.vi.layout import Part
@@ -15,7 +16,6 @@ from mofa_bayes.errors import FileError
 from mofa_bayes.posterior.build import Variables, label
 from mofa_bayes.spec import FactorModel
 
-_NOISY = ("gaussian", "student_t")
 _COUNTS = ("negative_binomial",)
 
 
@@ -114,7 +114,7 @@ def _label_own(view: str, sampled: Sampled, views: MultiView, draws: Variables, 
     likelihoods = views.likelihoods(view).values
     n_groups = len(sampled.layout.groups)
     for name, stored, kinds, dim in (
-        ("noise_sd", "tau", _NOISY, f"noisy_feature_{view}"),
+        ("noise_sd", "tau", REAL, f"noisy_feature_{view}"),
         ("dispersion", "dispersion", _COUNTS, f"negative_binomial_feature_{view}"),
     ):
         own = np.isin(likelihoods, kinds)

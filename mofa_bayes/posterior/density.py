@@ -6,14 +6,13 @@ import numpy as np
 import xarray as xr
 from scipy.special import logsumexp
 
+from mofa_bayes.data.likelihoods import REAL
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import Preprocessing
 from mofa_bayes.engines.vi.known import canonical_order, find_known
 from mofa_bayes.posterior.moments import FactorMoments
 from mofa_bayes.posterior.outcomes import log_density
 from mofa_bayes.posterior.predict import CHUNK, ViewDraws
-
-_REAL = ("gaussian", "student_t")
 
 
 def predictive_log_density(
@@ -62,7 +61,7 @@ def predictive_log_density(
                 at = n[part.positions], d[part.positions]
                 density = log_density(part.cells, values[at])
                 result[at] = logsumexp(density, axis=0) - np.log(len(density))
-                if part.cells.likelihood in _REAL:
+                if part.cells.likelihood in REAL:
                     result[at] -= log_scale[at]
         found[view] = result
     return found

@@ -20,11 +20,11 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from mofa_bayes.posterior.moments import FactorMoments
+from mofa_bayes.posterior.precision import precision_of_values
 from mofa_bayes.posterior.project_draws import choose_places
 from mofa_bayes.posterior.shared_error import take_loadings_as_noise
 
 Array = NDArray[np.float64]
-_NOISY = ("gaussian", "student_t")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,11 +95,7 @@ def _pull(view: str, moments: xr.Dataset, of_noise: xr.Dataset, points: xr.Datas
     intercept = intercept if "group" in intercept.dims else intercept.expand_dims("group")
     shifts = intercept.transpose("group", "point", feature).values.astype(np.float64)
     weights = moments[f"weights_mean_{view}"].values[:, :n_factors]
-    precision = np.where(
-        np.isin(moments[f"likelihood_{view}"].values, _NOISY),
-        of_noise[f"precision_{view}"].values,
-        1 / moments[f"latent_variance_{view}"].values,
-    )
+    precision = precision_of_values(view, of_noise)
     n_groups = len(precision)
     pulls = np.empty((n_groups, len(loadings), n_factors, n_factors + 1))
     loadings, shifts = loadings - loadings.mean(axis=0), shifts - shifts.mean(axis=1, keepdims=True)

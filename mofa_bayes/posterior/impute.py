@@ -4,6 +4,7 @@ import numpy as np
 import xarray as xr
 from scipy.stats import norm
 
+from mofa_bayes.data.likelihoods import REAL
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import Preprocessing
 from mofa_bayes.engines.vi.known import canonical_order, find_known
@@ -117,7 +118,7 @@ def _summarise(
     Intervals of gaussian cells are by their variance where factors are normal.
     """
     tails = [0.5 - level / 2, 0.5 + level / 2]
-    mean = eta if cells.likelihood in ("gaussian", "student_t") else expect(cells).mean(axis=0)
+    mean = eta if cells.likelihood in REAL else expect(cells).mean(axis=0)
     if cells.likelihood == "gaussian" and is_normal:
         half = norm.ppf(tails[1]) * np.sqrt(cells.eta.var(axis=0, ddof=1) + cells.noise_variance)
         return mean, mean - half, mean + half

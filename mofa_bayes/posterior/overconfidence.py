@@ -16,7 +16,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-_NOISY = ("gaussian", "student_t")
+from mofa_bayes.posterior.precision import precision_of_values
+
 _SMALLEST = 1e-6
 
 
@@ -47,10 +48,7 @@ def _spread_of_loadings(view: str, moments: xr.Dataset) -> NDArray[np.float64]:
         own = moments[f"weights_var_{view}"].values
     else:
         own = np.diagonal(moments[f"weights_cov_{view}"].values, axis1=1, axis2=2)
-    is_noisy = np.isin(moments[f"likelihood_{view}"].values, _NOISY)
-    precision = np.where(
-        is_noisy, moments[f"precision_{view}"].values.mean(axis=0), 1 / moments[f"latent_variance_{view}"].values
-    )
+    precision = precision_of_values(view, moments).mean(axis=0)
     total: NDArray[np.float64] = precision @ own[:, : moments.sizes["factor"]]
     share = float(moments[f"observed_{view}"].mean()) if f"observed_{view}" in moments else 1.0
     return total * share

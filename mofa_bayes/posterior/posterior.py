@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from mofa_bayes.card import render_card
+from mofa_bayes.data.likelihoods import REAL
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import Preprocessing
 from mofa_bayes.errors import DataError
@@ -200,7 +201,7 @@ class Posterior:
     def latent_variance(self, view: str) -> tuple[np.ndarray, np.ndarray]:
         """Variance of each feature's likelihood on the scale of eta, of unit noise where there is noise; and where."""
         kinds = self.likelihoods(view).values
-        return self._group("moments")[f"latent_variance_{view}"].values, np.isin(kinds, ("gaussian", "student_t"))
+        return self._group("moments")[f"latent_variance_{view}"].values, np.isin(kinds, REAL)
 
     def has_view(self, view: str) -> xr.DataArray:
         """Say which subjects of the fit had a view, dims (subject,)."""

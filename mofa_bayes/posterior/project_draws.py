@@ -10,13 +10,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from mofa_bayes.data.likelihoods import REAL
 from mofa_bayes.posterior.build_draws import NUISANCES
 from mofa_bayes.posterior.moments import FactorMoments
 
 N_POINTS = 100
 """Draws that are mixed: the error of a standard deviation is then some 7 % of the share that draws have in it."""
-
-_NOISY = ("gaussian", "student_t")
 
 
 def is_of_draws(tree: xr.DataTree) -> bool:
@@ -79,7 +78,7 @@ def _at_point(view: str, own: xr.Dataset, moments: xr.Dataset) -> dict[str, tupl
     if f"noise_sd_{view}" in own:
         noise = own[f"noise_sd_{view}"]
         noise = (noise if "group" in noise.dims else noise.expand_dims("group")).transpose("group", ...)
-        drawn, is_noisy = noise.values.astype(np.float64) ** -2, np.isin(kinds, _NOISY)
+        drawn, is_noisy = noise.values.astype(np.float64) ** -2, np.isin(kinds, REAL)
         precision[:, is_noisy] = np.where(np.isnan(drawn), precision[:, is_noisy], drawn)
     for kind, what in NUISANCES.items():
         if f"{what}_{view}" in own:

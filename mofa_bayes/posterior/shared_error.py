@@ -19,10 +19,10 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.stats import norm, t
 
+from mofa_bayes.data.likelihoods import REAL
 from mofa_bayes.posterior.moments import FactorMoments
 
 Array = NDArray[np.float64]
-_REAL = ("gaussian", "student_t")
 _TAIL = 0.975
 
 
@@ -106,7 +106,7 @@ def take_loadings_as_noise(moments: xr.Dataset) -> xr.Dataset:
     n_factors = moments.sizes["factor"]
     views = [str(name)[13:] for name in moments.data_vars if str(name).startswith("weights_mean_")]
     for view in views:
-        is_real = np.isin(moments[f"likelihood_{view}"].values, _REAL)
+        is_real = np.isin(moments[f"likelihood_{view}"].values, REAL)
         name = next(own for own in (f"weights_var_{view}", f"weights_cov_{view}") if own in moments)
         spread, precision = moments[name], moments[f"precision_{view}"]
         by_term = spread.values if spread.ndim == 2 else np.diagonal(spread.values, axis1=1, axis2=2)

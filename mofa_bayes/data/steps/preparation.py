@@ -8,11 +8,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from mofa_bayes.data.likelihoods import REAL
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.steps.kinds import KINDS, Array, Learned, Step
 from mofa_bayes.errors import DataError, SpecError, name_some
 
-_REAL = ("gaussian", "student_t")
 Declared = Mapping[str, Sequence[Step]]
 
 
@@ -226,7 +226,7 @@ def _require_measured(views: MultiView) -> None:
 def _learn(views: MultiView, view: str, steps: Sequence[Step]) -> tuple[LearnedStep, ...]:
     """Learn each step from what the one before it leaves; subjects in the order of their names."""
     order = np.argsort(np.asarray(views.subjects), kind="stable")
-    is_real = np.isin(views.likelihoods(view).values, _REAL)
+    is_real = np.isin(views.likelihoods(view).values, REAL)
     features = tuple(name for name, own in zip(views.features(view), is_real, strict=True) if own)
     values = views[view].values[order][:, is_real].astype(np.float64)
     totals = _sum(values)
@@ -252,7 +252,7 @@ def _apply(dataset: xr.Dataset, view: str, steps: tuple[LearnedStep, ...]) -> xr
     if not steps:
         return dataset
     names = [str(name) for name in dataset[dim].values]
-    is_real = np.isin(dataset[f"likelihood_{view}"].values, _REAL)
+    is_real = np.isin(dataset[f"likelihood_{view}"].values, REAL)
     final = {name for name, kept in zip(steps[-1].features, steps[-1].kept, strict=True) if kept}
     first = set(steps[0].features)
     real = [name for name, own in zip(names, is_real, strict=True) if own and name in first]

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from mofa_bayes.data.likelihoods import REAL
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.data.preprocess import Preprocessing
 from mofa_bayes.engines.vi.known import canonical_order, find_known
@@ -181,7 +182,7 @@ def _read_view(
     if f"noise_sd_{view}" in draws:
         noise = draws[f"noise_sd_{view}"]
         own = next(str(name) for name in noise.dims if "feature" in str(name))
-        is_real = np.isin(kinds, ("gaussian", "student_t"))
+        is_real = np.isin(kinds, REAL)
         sd = _by_group(noise.sel({own: np.asarray(features)[is_real]}), own).astype(np.float64)
         precision[:, :, is_real] = np.where(np.isnan(sd), 1.0, sd**-2.0)
     nuisance: Draws = moments[f"nuisance_{view}"].values[None]

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from mofa_bayes.data.likelihoods import REAL
 from mofa_bayes.data.multiview import MultiView
 from mofa_bayes.engines.vi.packed import n_packed, pack, unpack
 from mofa_bayes.errors import FitError
@@ -81,7 +82,7 @@ def log_scales(model: ModelDraws) -> Array:
     """Sum what the change to the data's own scale takes off each subject's log density, (N,)."""
     total = np.zeros(len(model.group_of))
     for view in model.views:
-        own = np.isin(view.likelihoods, ("gaussian", "student_t"))
+        own = np.isin(view.likelihoods, REAL)
         total += np.where(np.isnan(view.values), 0.0, np.log(view.scale)[model.group_of])[:, own].sum(axis=1)
     return total
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from mofa_bayes.data.likelihoods import REAL
 from mofa_bayes.posterior.diagnose.draws import Array, ModelDraws, ViewDraws
 from mofa_bayes.posterior.likelihoods import SUPPORTED, Own, draw_values
 
 _COUNTS = ("poisson", "negative_binomial")
-_REAL = ("gaussian", "student_t")
 _CHUNK = 1024
 
 
@@ -99,7 +99,7 @@ def _describe(values: Array, observed: np.ndarray, likelihood: str) -> dict[str,
     found = {"mean": mean}
     if likelihood not in ("bernoulli", "categorical"):
         found["sd"] = sd
-    if likelihood in _REAL:
+    if likelihood in REAL:
         found["extreme"] = np.abs(deviation).max(axis=0) / np.where(sd > 0, sd, 1.0)
     if likelihood in _COUNTS:
         found["zeros"] = (observed & (values == 0)).sum(axis=0) / count

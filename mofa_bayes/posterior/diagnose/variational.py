@@ -12,6 +12,7 @@ import xarray as xr
 from scipy.special import betaln, gammaln
 from scipy.stats import gamma, norm
 
+from mofa_bayes.data.likelihoods import REAL
 from mofa_bayes.posterior.diagnose.draws import Array, ModelDraws, ViewDraws
 from mofa_bayes.posterior.posterior import Posterior
 from mofa_bayes.spec import ARD, Gamma, Laplace, Normal, Prior, SpikeSlab
@@ -76,7 +77,7 @@ def _log_gammas(draws: Array, prior: Gamma, counts: Array, mean: Array) -> Array
 
 
 def _log_noise(view: ViewDraws, moments: xr.Dataset, prior: Gamma, group_of: np.ndarray) -> Array:
-    is_real = np.isin(view.likelihoods, ("gaussian", "student_t"))
+    is_real = np.isin(view.likelihoods, REAL)
     observed = ~np.isnan(view.values[:, is_real])
     mean = moments[f"precision_{view.view}"].values[:, is_real]
     counts = np.stack([observed[group_of == g].sum(axis=0) for g in range(len(mean))])
