@@ -21,6 +21,7 @@ import itertools
 import time
 import warnings
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from multiprocessing import get_context
 
 import numpy as np
@@ -105,16 +106,14 @@ def fit_factors(views, n_factors, engine, seed):
         return mb.fit(views, spec, engine=engine, seed=seed, settings=settings, progress=False)
 
 
-def start_worker(options):
-    """Hold one thread, and what is compiled, for the cohorts to come."""
-    global about_all
-    threadpool_limits(1)
-    about_all = options, Compiled()
+@cache
+def compiled_here():
+    """What a process has compiled, for the cohorts to come."""
+    return Compiled()
 
 
-def estimate(seed, setting):
+def estimate(seed, setting, options):
     """Fit everything to one cohort: one row for each size of effects, engine, family, method and factor."""
-    options, compiled = about_all
     rows, posts = [], {}
     for effect, engine in itertools.product(options.effects, options.engines):
         views, clinical, new, predictor, own, effects = simulate(seed, *setting, effect)
@@ -127,7 +126,7 @@ def estimate(seed, setting):
         for family, method in itertools.product(options.families, options.methods):
             if method == "draws" and engine == "vi":
                 continue
-            table, about = fit_risk(post, views, clinical, family, method, seed, options, compiled)
+            table, about = fit_risk(post, views, clinical, family, method, seed, options)
             slope = np.polyfit(projected.mean @ table["mean"].to_numpy()[: len(truth)], predictor[order], 1)[0]
             all_true = np.concatenate([truth, -truth]) if family == "competing" else truth
             for (_, row), true in zip(table.iterrows(), all_true, strict=True):
@@ -148,7 +147,7 @@ def estimate(seed, setting):
     return rows
 
 
-def fit_risk(post, views, clinical, family, method, seed, options, compiled):
+def fit_risk(post, views, clinical, family, method, seed, options):
     """Return the table of effects, and how the fit went."""
     started = time.process_time()
     model = RiskModel(FAMILIES[family], method=method if method in METHODS else "marginal")
@@ -156,7 +155,7 @@ def fit_risk(post, views, clinical, family, method, seed, options, compiled):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         factors = post.project_draws(views, n_draws=options.loadings) if method == "draws" else post
-        fitted = model.fit(factors, clinical, seed=seed, sampler="importance", compiled=compiled, **chains)
+        fitted = model.fit(factors, clinical, seed=seed, sampler="importance", compiled=compiled_here(), **chains)
     found = fitted.tree.attrs
     about = {
         "nuts": found["sampler"] == "nuts",
@@ -188,11 +187,10 @@ def run(options):
     started = time.perf_counter()
     print(f"N = {N_SUBJECTS}, 95 % intervals, {options.replicates} cohorts a setting")
     seeds = range(options.seed, options.seed + options.replicates)
-    with ProcessPoolExecutor(
-        options.jobs, mp_context=get_context("spawn"), initializer=start_worker, initargs=(options,)
-    ) as pool:
+    workers = {"mp_context": get_context("spawn"), "initializer": threadpool_limits, "initargs": (1,)}
+    with ProcessPoolExecutor(options.jobs, **workers) as pool:
         for setting in itertools.product(options.factors, options.features, options.reliability):
-            each = pool.map(estimate, seeds, itertools.repeat(setting))
+            each = pool.map(estimate, seeds, itertools.repeat(setting), itertools.repeat(options))
             table = pd.DataFrame(list(itertools.chain.from_iterable(each)))
             for effect, rows in table.groupby("effect"):
                 print("\nK = {}, D = {}, reliability {:g}, effect {:g}".format(*setting, effect))
