@@ -25,6 +25,13 @@ class DrawnMoments(FactorMoments):
         Moments under each of them.
     fingerprint
         Of the posterior.
+
+    Notes
+    -----
+    Factors are N(0, 1) in the units of the cohort. Where the prior of loadings learns their scale (`mb.ARD`, for one)
+    that is the model, and subjects of the fit get, on average over draws, the factors of the fit. Where the scale is
+    fixed (`mb.Normal`) and far from that of the loadings, the model's own factors are wider: those of draws then are a
+    little too near to zero, and effects too large. Take `mb.ARD` for fits whose draws are to be weighted.
     """
 
     places: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, dtype=np.intp))

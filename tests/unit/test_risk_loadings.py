@@ -134,6 +134,18 @@ def test_factors_are_inferred_under_single_draws_of_everything_else(posterior):
     assert drawn.each[3].covariances()[subject, 0, 0] == pytest.approx(1 / precision, rel=1e-5)
 
 
+def test_on_average_draws_give_subjects_the_factors_of_the_fit():
+    design = mb.Design(n_subjects=150, n_features={"rna": 40, "lab": 20}, sharing=[["rna", "lab"]])
+    views = mb.simulate_cohort(design, seed=0).views
+    spec = mb.FactorModel(n_factors=1, loadings=mb.ARD(), min_variance=0.0)
+    settings = mb.Sampling(n_draws=500, n_tune=300, n_chains=2, n_jobs=1)
+    post = mb.fit(views, spec, engine="gibbs", seed=0, settings=settings, progress=False)
+    drawn = post.project_draws(views, n_draws=200)
+    own = post.factor_moments()
+    assert np.polyfit(own.mean[:, 0], drawn.mean[:, 0], 1)[0] == pytest.approx(1.0, abs=0.01)
+    assert (drawn.mean**2).mean() + drawn.covariances().mean() == pytest.approx(1.0, abs=0.03)
+
+
 def test_too_few_draws_are_refused(posterior):
     views, post = posterior
     with pytest.raises(DataError, match="from 2 up"):

@@ -1,5 +1,7 @@
 """Views and outcome in one model: effects turn with factors, and agree with other ways where loadings are known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -96,12 +98,14 @@ def test_joint_fits_refuse_comparators():
 @pytest.mark.filterwarnings("ignore::mofa_bayes.errors.ConvergenceWarning")
 def test_three_ways_agree_where_loadings_are_well_known():
     views, clinical, _ = make_cohort(200, 60, 4.0, 1.0, seed=3)
-    spec, settings = SPEC, mb.Sampling(n_draws=500, n_tune=500, n_jobs=1, target_accept=0.95)
+    # ARD learns the scale of loadings; with a fixed one that is far from it draws differ: see notes of DrawnMoments
+    spec = mb.FactorModel(n_factors=1, loadings=mb.ARD(), min_variance=0.0)
+    settings = mb.Sampling(n_draws=500, n_tune=500, n_jobs=1)
     model, compiled = RiskModel(Binary("dead")), Compiled()
     post = mb.fit(views, spec, engine="gibbs", seed=0, settings=settings, progress=False)
     marginal = model.fit(post, clinical, seed=0, sampler="importance", compiled=compiled).effects()
     weighted = model.fit(post.project_draws(views), clinical, seed=0, compiled=compiled).effects()
-    _, fitted = model.fit_joint(views, spec, clinical, seed=0, settings=settings)
+    _, fitted = model.fit_joint(views, spec, clinical, seed=0, settings=replace(settings, target_accept=0.95))
     for other in (marginal, weighted):
         assert abs(fitted.effects()["mean"].abs()[0] - other["mean"].abs()[0]) < 0.25 * other["sd"][0]
         assert fitted.effects()["sd"][0] == pytest.approx(other["sd"][0], rel=0.2)
