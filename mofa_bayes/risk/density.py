@@ -1,6 +1,6 @@
 """Density: a risk model compiled to a function of one point; Compiled: such densities, kept for other data."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -109,6 +109,7 @@ def compile_density(model: "pm.Model", names: Sequence[str]) -> Density:
 
     initial = make_initial_point_fn(model=model)
     point = initial(None)
+    places = _place(model, point)
     outputs = model.replace_rvs_by_values([model[name] for name in names])
     joined_outputs, joined = join_nonshared_inputs(point=point, outputs=outputs, inputs=model.value_vars)
     points = pt.matrix("points")
@@ -122,8 +123,8 @@ def compile_density(model: "pm.Model", names: Sequence[str]) -> Density:
         evaluate=evaluate,
         start=lambda: np.asarray(DictToArrayBijection.map(initial(None)).data, dtype=np.float64),
         names=tuple(names),
-        scales=_find_scales(model, point),
-        faint=lambda: _find_faint(model, point),
+        scales=_find_scales(model, places),
+        faint=lambda: _find_faint(model, places),
     )
 
 
@@ -139,23 +140,22 @@ def compile_fall(model: "pm.Model") -> Fall:
     return fall
 
 
-def _find_scales(model: "pm.Model", point: dict[str, Any]) -> tuple[Scale, ...]:
+def _find_scales(model: "pm.Model", places: Mapping[str, Index]) -> tuple[Scale, ...]:
     """Find scalar parameters with a half-normal prior whose scale is a constant; PyMC samples their logs."""
     from pytensor.graph.basic import Constant
     from pytensor.tensor.random.basic import HalfNormalRV
 
-    places, found = _place(model, point), []
+    found = []
     for variable in model.free_RVs:
         name = model.rvs_to_values[variable].name
-        is_log = name == f"{variable.name}_log__" and np.size(point[name]) == 1
+        is_log = name == f"{variable.name}_log__" and len(places[name]) == 1
         if is_log and isinstance(variable.owner.op, HalfNormalRV) and isinstance(variable.owner.inputs[-1], Constant):
             found.append(Scale(int(places[name][0]), float(np.max(variable.owner.inputs[-1].data))))
     return tuple(found)
 
 
-def _find_faint(model: "pm.Model", point: dict[str, Any]) -> Index:
+def _find_faint(model: "pm.Model", places: Mapping[str, Index]) -> Index:
     """Find the places of effects whose factors have means of little variance, the least first."""
-    places = _place(model, point)
     if "effect_factors" not in places:  # a panel's are made of several variables
         return np.empty(0, dtype=np.intp)
     known = model["factors_mean"].get_value(borrow=True).var(axis=0)

@@ -111,7 +111,8 @@ def _nodes(scales: Sequence[Scale], reaches: Sequence[_Reach] = ()) -> tuple[Arr
         levels = np.clip(qmc.Halton(n_held, scramble=False).random(n_nodes + 1)[1:], 0.05, 0.95)
     else:
         levels = _LEVELS if scales else (np.arange(n_nodes) + 0.5)[:, None] / n_nodes
-    low, width = (np.array([f(reach) for reach in reaches]) for f in (min, np.ptp))
+    low, high = np.reshape(reaches, (-1, 2)).T
+    width = high - low
     nodes = np.hstack([_logs_at(scales, levels[:, : len(scales)]), low + width * levels[:, len(scales) :]])
     return nodes, np.append(np.full(len(scales), _SCALE_SD), _OVERLAP * width * n_nodes ** (-1 / n_held))
 
